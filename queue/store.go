@@ -1,0 +1,219 @@
+package queue
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps everything that must survive: jobs, hosts, queues, executions,
+// output. It is the only truth; what gateways hold in memory can be rebuilt
+// from it.
+//
+// All verbs are safe for concurrent use, block until done or ctx ends, and
+// may be applied twice (see the package comment). A ctx that ends leaves a
+// verb either applied or not, never half, but for Expand, Cancel and Sweep, which
+// work in steps and are finished by being called again.
+//
+// Errors are *Error. A store that can't be reached gives Unavailable; the verb may
+// or may not have been applied.
+type Store interface {
+	Jobs
+	Reader
+	Hosts
+	Sessions
+	Hints
+	Keeper
+	// Close waits for running verbs, and releases everything. Verbs called later
+	// give Unavailable.
+	Close() error
+}
+
+// Jobs takes jobs in and ends them.
+type Jobs interface {
+	// Submit stores a job with its frozen targets, all planned, and returns when
+	// it is durable. created is false if a job with this id, or this idempotency
+	// key and the same digest, is already there: that job is returned. Errors:
+	// Invalid; Conflict (the key was used with another digest); NotFound (a target
+	// isn't an enrolled host at that incarnation; Items names up to 20); Full.
+	Submit(ctx context.Context, job NewJob) (j Job, created bool, err error)
+
+	// Expand releases up to max planned targets of a job: planned -> queued, or
+	// -> cancelled where the job is cancelled, or where the host's incarnation is
+	// no longer the target's (reason "host re-enrolled or deleted"). It also
+	// finishes a Cancel that was cut.
+	// driver names the caller: while one driver is active on a job,
+	// others get Busy, until it has been silent for DriverTimeout. The store
+	// sends the hints.
+	Expand(ctx context.Context, job JobID, driver string, max int) (Expansion, error)
+
+	// Cancel ends the executions of a job: all, or those of the given hosts.
+	// Planned and queued ones end at once; leased ones are flagged, never start,
+	// and end when the lease lapses or accepted arrives; accepted and running
+	// ones are flagged and get a numbered cancel message. The intent for a whole
+	// job is durable first, so that Expand can finish it. Terminal executions
+	// are left alone. by is stored as the reason's operator.
+	Cancel(ctx context.Context, job JobID, hosts []HostID, by string) (Cancellation, error)
+
+	// OpenJobs lists jobs with planned targets or an unfinished cancel, oldest
+	// first.
+	OpenJobs(ctx context.Context, limit int) ([]JobID, error)
+}
+
+// Expansion is the answer of Expand.
+type Expansion struct {
+	Released int  // by this call
+	Done     bool // nothing is left to expand
+	Busy     bool // another driver is on it; nothing was done
+}
+
+// Cancellation is the answer of Cancel.
+type Cancellation struct {
+	Cancelled int // ended by this call
+	Asked     int // flagged: the host will confirm
+}
+
+// Reader reads jobs and executions. Reads see all that was acknowledged
+// before they were called.
+type Reader interface {
+	// Job gives a job and its counters. Errors: NotFound.
+	Job(ctx context.Context, id JobID) (JobStatus, error)
+	// ListJobs lists jobs, newest first; next is "" at the end. A cursor is
+	// stable: jobs that come meanwhile don't shift it.
+	ListJobs(ctx context.Context, after string, limit int) (jobs []JobStatus, next string, err error)
+	// Script gives a job's payload. Errors: NotFound.
+	Script(ctx context.Context, id JobID) ([]byte, error)
+	// Executions lists a job's executions; next is "" at the end.
+	Executions(ctx context.Context, q ExecutionQuery) (xs []Execution, next string, err error)
+	// Execution gives one. Errors: NotFound if the host is no target of the job.
+	Execution(ctx context.Context, job JobID, host HostID) (Execution, error)
+	// States gives one state byte per target; the ordinal is the index.
+	States(ctx context.Context, job JobID) ([]byte, error)
+	// Targets gives the targets from an ordinal on, at most limit.
+	Targets(ctx context.Context, job JobID, from, limit int) ([]HostID, error)
+	// HostQueue lists a host's executions that are not terminal and not planned,
+	// in order of delivery: in flight first, then by lane, priority, age.
+	HostQueue(ctx context.Context, host HostID, limit int) ([]Execution, error)
+	// Output reads stored output; see OutputQuery. An empty answer means nothing
+	// is stored there yet.
+	Output(ctx context.Context, q OutputQuery) ([]Chunk, error)
+}
+
+// Hosts keeps the managed machines.
+type Hosts interface {
+	// Enroll registers a host with its key and raises its incarnation. The same
+	// host and key again under the same token is a repeat and changes nothing. A host that
+	// exists with another key gives Conflict unless Replace; a token used up
+	// gives Forbidden; a revoked host gives Forbidden unless Replace. Enrolling anew ends what was bound to the old
+	// incarnation: queued executions are cancelled, accepted and running ones lost.
+	Enroll(ctx context.Context, e Enrollment) (Host, error)
+	// Host gives a host with its presence. Errors: NotFound.
+	Host(ctx context.Context, id HostID) (Host, error)
+	// ListHosts lists hosts by id; next is "" at the end.
+	ListHosts(ctx context.Context, q HostQuery) (hosts []Host, next string, err error)
+	// Select resolves a selector, or a list of ids (sel is ignored if ids is not
+	// nil), to targets sorted by id, without revoked hosts when selecting. An id that is unknown or revoked
+	// gives NotFound with Items.
+	Select(ctx context.Context, sel Selector, ids []HostID) ([]Target, error)
+	// Label changes labels. Errors: NotFound, Invalid.
+	Label(ctx context.Context, id HostID, p LabelPatch) (Host, error)
+	// Revoke bars a host, ends its session and its queue (as re-enrolling does). Undone only by
+	// enrolling with Replace. Delete also removes the record; its executions stay
+	// readable.
+	Revoke(ctx context.Context, id HostID) error
+	DeleteHost(ctx context.Context, id HostID) error
+	// ResolveDuplicate clears the duplicate mark; the next claim wins.
+	ResolveDuplicate(ctx context.Context, id HostID) error
+}
+
+// Sessions is what carries work to hosts and their reports back.
+type Sessions interface {
+	// Claim makes a new session the owner of a host. Leases of the session before
+	// that are not in hand (same execution and token) are released; the others are
+	// carried over and renewed. An execution that is accepted or running under
+	// this generation with a Position up to the claim's, or under another
+	// generation, and is not in hand, is lost. The hello of a generation that
+	// differs from the owner's while the owner is online, or of a process that was
+	// superseded by another process of the same generation before, gives Duplicate, marks the
+	// host, and nothing is delivered to it until ResolveDuplicate. Errors: NotFound,
+	// Superseded (the incarnation isn't the host's), Forbidden (revoked),
+	// Duplicate.
+	Claim(ctx context.Context, c Claim) (Claimed, error)
+
+	// Release ends a session: its unaccepted leases go back to the queue. A
+	// session that is no longer the owner is ignored.
+	Release(ctx context.Context, host HostID, session int64) error
+
+	// Lease gives what the session holds and, into free slots, new work: by
+	// lane (urgent first, then by name), priority, age. It never blocks for work. Errors:
+	// Superseded (not the owner), Duplicate.
+	Lease(ctx context.Context, f Fetch) (Fetched, error)
+
+	// Record stores events of one host and gives an ack per execution named, in
+	// order of first mention. Events at or below what is stored are acknowledged
+	// again; events beyond the next are not applied. An event for an execution
+	// of another host gives Forbidden and nothing of the batch is applied. Events
+	// under an incarnation that isn't the host's give Superseded. accepted is
+	// checked against the lease token, and only it; afterwards the generation fences. accepted
+	// repeated gives VerdictGo again, or VerdictCancel once a cancel was asked
+	// for. Events of an ended execution: after lost they are kept and marked late; otherwise
+	// VerdictForget. finished makes its lane's slot free.
+	// Record returns when the events are durable; it gathers concurrent calls
+	// into one commit.
+	Record(ctx context.Context, h HostEvents) ([]Ack, error)
+}
+
+// Hint says: re-read these hosts. No hosts: re-read all of yours (after a
+// resubscription).
+type Hint struct {
+	Hosts []HostID
+}
+
+// Hints tells gateways which hosts to look at. Lossy; verbs that give a host
+// something to look at (work, a cancel, another owner, revocation) send it themselves.
+type Hints interface {
+	// Subscribe calls fn with hints for the gateway's hosts until ctx ends, after a
+	// first call with an empty Hint. fn must not block for long. It returns ctx's
+	// error, or Unavailable after it has given up reconnecting.
+	Subscribe(ctx context.Context, gateway string, fn func(Hint)) error
+	// Ready lists up to limit hosts owned by the gateway that have work and a free slot or a
+	// message not yet leased. It is the truth behind the hints.
+	Ready(ctx context.Context, gateway string, limit int) ([]HostID, error)
+	// Alive says that the gateway lives, for ttl. Its socket hosts are online
+	// meanwhile.
+	Alive(ctx context.Context, gateway string, ttl time.Duration) error
+}
+
+// Keeper does what time does.
+type Keeper interface {
+	// Sweep ticks the service clock and applies what is due: lapsed leases, expiries,
+	// not_before, silence, retention; at most budget executions. Any number of
+	// gateways may sweep at once. More says that budget ended it.
+	Sweep(ctx context.Context, budget int, r Retention) (Swept, error)
+	// Reconcile checks counters, state bytes, slots and indexes of up to budget
+	// jobs against their records, and repairs them. Returns one line for each difference.
+	Reconcile(ctx context.Context, budget int) (repairs []string, err error)
+	// Now is the store's clock.
+	Now(ctx context.Context) (time.Time, error)
+	// Room tells how full the store is, in bytes; limit 0 = not bounded.
+	Room(ctx context.Context) (used, limit int64, err error)
+}
+
+// Retention bounds what is kept of jobs whose executions have all ended; zero
+// values bound nothing. Oldest go first.
+type Retention struct {
+	OutputAge   time.Duration
+	RecordAge   time.Duration
+	OutputBytes int64
+	RecordBytes int64
+}
+
+// Swept counts what a sweep did.
+type Swept struct {
+	Lapsed  int // leases returned to their queue
+	Expired int
+	Due     int // not_before reached
+	Lost    int // by silence
+	Ended   int // flagged leased executions that were cancelled or expired
+	Deleted int // jobs removed, or their output
+	More    bool
+}

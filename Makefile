@@ -1,0 +1,46 @@
+# rexgate: build, test, lint. `make` alone lists the targets.
+
+GO      ?= go
+BIN     ?= bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PKG     ?= ./...
+RUN     ?= .
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo tools test test-quick lint fmt bench fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## static binaries into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/ ./cmd/...
+
+demo: ## a gateway, three agents and one job on this machine
+	$(GO) run ./cmd/rexgate demo
+
+tools: ## install what the tests need (Debian packages; as root or through sudo)
+	@.ci/tools
+
+test: tools ## everything, with the race detector, on real parts; nothing may be skipped
+	@.ci/test $(PKG)
+
+test-quick: ## only what needs nothing but Go; says what it skipped
+	$(GO) test -run '$(RUN)' $(PKG)
+
+lint: ## formatting, vet, staticcheck
+	@fmt=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$fmt" ]; then echo "not formatted by gofmt:"; echo "$$fmt"; exit 1; fi
+	$(GO) vet $(PKG)
+	$(GO) tool staticcheck $(PKG)
+
+fmt: ## format all Go files
+	gofmt -w $$(git ls-files '*.go')
+
+bench: ## all benchmarks, each once; RUN=regexp to choose
+	REXGATE_TEST_REQUIRE=1 $(GO) test -run '^$$' -bench '$(RUN)' -benchmem $(PKG)
+
+fuzz: ## each fuzz test for FUZZTIME
+	@.ci/fuzz $(FUZZTIME)
+
+clean: ## remove what was built
+	rm -rf $(BIN)

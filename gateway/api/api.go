@@ -134,6 +134,14 @@ type ExecutionList struct {
 	Next       string      `json:"next,omitempty"`
 }
 
+// TargetList is a page of a job's targets: the hosts with the ordinals From,
+// From+1, ..., which are also the indexes of their bytes in the job's states.
+type TargetList struct {
+	From  int      `json:"from"`
+	Hosts []string `json:"hosts"` // fewer than the limit only at the end
+	Total int      `json:"total"` // of the job
+}
+
 // Selection names executions of a job for cancel and rerun: by host, by state,
 // or both. Empty = all. For a rerun, State also takes "failed" classes by their
 // state names.
@@ -196,6 +204,10 @@ type EnrollToken struct {
 	Token   string    `json:"token"`
 	Expires time.Time `json:"expires"`
 }
+
+// IdempotencyKey is the header of POST /v1/jobs and POST /v1/jobs/{id}/rerun that
+// makes a repeated request give the job that the first one made.
+const IdempotencyKey = "Idempotency-Key"
 
 // Problem is an RFC 9457 problem document; every error answer is one.
 type Problem struct {

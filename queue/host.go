@@ -2,6 +2,8 @@ package queue
 
 import (
 	"crypto/ed25519"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -69,11 +71,11 @@ func ValidateLabels(labels map[string]string) error {
 	if len(labels) > MaxLabels {
 		return Errorf(Invalid, "labels: %d, at most %d", len(labels), MaxLabels)
 	}
-	for k, v := range labels {
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
 		if err := validateLabelKey(k); err != nil {
 			return err
 		}
-		if err := validateLabelValue(v); err != nil {
+		if err := validateLabelValue(labels[k]); err != nil {
 			return err
 		}
 	}

@@ -11,8 +11,11 @@ const (
 	MaxEnv            = 64 << 10 // names and values of a job's environment together
 	MaxName           = 200      // of a job
 	MaxLabels         = 64       // of a host
-	MaxLabelKey       = 63
+	MaxLabelKey       = 63       // without its prefix
+	MaxLabelPrefix    = 253
 	MaxLabelValue     = 255
+	MaxRequirements   = 64      // of a selector
+	MaxSelectorValues = 256     // of one "in" or "notin"
 	MaxFacts          = 8 << 10 // encoded
 	MaxLanes          = 16      // that a host may declare slots for
 	MaxSlots          = 64      // of one lane

@@ -15,7 +15,7 @@ type Claim struct {
 	Generation   string // of the journal
 	Position     int64  // of the journal when the hello was composed
 	Nonce        string // of the agent's process
-	Slots        map[Lane]int
+	Slots        map[Lane]int // see SlotsIn; at most MaxLanes of 0 to MaxSlots
 	Facts        map[string]string
 	InHand       []InHand
 }
@@ -32,8 +32,8 @@ type Claimed struct {
 	Session int64 // the new session's epoch: larger than any before, for this host
 	N       int64 // number of the last message to this host; what is numbered below is settled
 	Now     time.Time
-	// Verdicts: one for each execution in hand, and VerdictCancel for each other
-	// execution of the host that is to be cancelled.
+	// Verdicts: one for each execution in hand (VerdictGo if it is accepted or running), and VerdictCancel for each other
+	// execution of the host that is to be cancelled. Cancels are settled by it.
 	Verdicts []Ack
 	// Lost counts the executions that this hello proved to be gone.
 	Lost int
@@ -67,7 +67,7 @@ type Fetched struct {
 	// (same N, same token), then new ones.
 	Deliveries []Delivery
 	N          int64 // number of the last message to this host
-	// More: work waits that fits a free slot and didn't fit Max.
+	// More: a message, or work that fits a free slot, waits that didn't fit Max.
 	More bool
 	// InHand counts leased, accepted and running executions, after this call.
 	InHand int

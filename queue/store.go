@@ -94,7 +94,8 @@ type Reader interface {
 	// in order of delivery: in flight first, then by lane, priority, age.
 	HostQueue(ctx context.Context, host HostID, limit int) ([]Execution, error)
 	// Output reads stored output; see OutputQuery. An empty answer means nothing
-	// is stored there yet.
+	// is stored there yet. A gap is a chunk of its own, at the offset where it happened: it takes no room in the
+	// coordinates, and belongs to every stream. Errors: NotFound if the host is no target of the job.
 	Output(ctx context.Context, q OutputQuery) ([]Chunk, error)
 }
 
@@ -121,42 +122,57 @@ type Hosts interface {
 	// readable.
 	Revoke(ctx context.Context, id HostID) error
 	DeleteHost(ctx context.Context, id HostID) error
-	// ResolveDuplicate clears the duplicate mark; the next claim wins.
+	// ResolveDuplicate clears the duplicate mark and ends the session; the next claim wins, whoever's it is.
 	ResolveDuplicate(ctx context.Context, id HostID) error
 }
 
 // Sessions is what carries work to hosts and their reports back.
 type Sessions interface {
-	// Claim makes a new session the owner of a host. Leases of the session before
+	// Claim makes a new session the owner of a host; [Held.Hello] is what it does
+	// to each execution. Leases of the session before
 	// that are not in hand (same execution and token) are released; the others are
-	// carried over and renewed. An execution that is accepted or running under
+	// carried over and renewed, for DefaultLeaseTTL. An execution that is accepted or running under
 	// this generation with a Position up to the claim's, or under another
-	// generation, and is not in hand, is lost. The hello of a generation that
+	// generation, and is not in hand, is lost.
+	//
+	// The hello of a generation that
 	// differs from the owner's while the owner is online, or of a process that was
 	// superseded by another process of the same generation before, gives Duplicate, marks the
-	// host, and nothing is delivered to it until ResolveDuplicate. Errors: NotFound,
+	// host, and nothing is delivered to it until ResolveDuplicate: until then every Claim and Lease gives Duplicate, and
+	// Record goes on. A process is its Nonce; "" is none and never judged. The store may remember only the last few.
+	// Errors: Invalid, NotFound,
 	// Superseded (the incarnation isn't the host's), Forbidden (revoked),
 	// Duplicate.
+	//
+	// Applied twice it makes two sessions, of which the first is superseded at once.
 	Claim(ctx context.Context, c Claim) (Claimed, error)
 
 	// Release ends a session: its unaccepted leases go back to the queue. A
 	// session that is no longer the owner is ignored.
 	Release(ctx context.Context, host HostID, session int64) error
 
-	// Lease gives what the session holds and, into free slots, new work: by
-	// lane (urgent first, then by name), priority, age. It never blocks for work. Errors:
-	// Superseded (not the owner), Duplicate.
+	// Lease gives what the session holds and, into free slots (SlotsIn), new work: by
+	// lane (CompareLanes), priority, age of the job. Nothing past its DeliverUntil or before its NotBefore is
+	// leased, swept or not. Leases aren't renewed by it. It never blocks for work. Errors:
+	// Superseded (not the owner), Duplicate, Forbidden (revoked).
 	Lease(ctx context.Context, f Fetch) (Fetched, error)
 
 	// Record stores events of one host and gives an ack per execution named, in
-	// order of first mention. Events at or below what is stored are acknowledged
-	// again; events beyond the next are not applied. An event for an execution
-	// of another host gives Forbidden and nothing of the batch is applied. Events
-	// under an incarnation that isn't the host's give Superseded. accepted is
-	// checked against the lease token, and only it; afterwards the generation fences. accepted
-	// repeated gives VerdictGo again, or VerdictCancel once a cancel was asked
-	// for. Events of an ended execution: after lost they are kept and marked late; otherwise
-	// VerdictForget. finished makes its lane's slot free.
+	// order of first mention; [Held.Record] is what it does to each. Events at or below what is stored are acknowledged
+	// again (a gap counts by its Seq); events beyond the next are not applied. An event for an execution
+	// of another host gives Forbidden, one that Event.Validate refuses Invalid, and nothing of the batch is applied. Events
+	// under an incarnation that isn't the host's give Superseded, a revoked host Forbidden. Event 1, accepted or rejected,
+	// is checked against the lease token, and only it; afterwards the generation fences.
+	//
+	// accepted is stored once: from a flagged lease, or past DeliverUntil, it ends the execution and gives
+	// VerdictForget. Repeated, it gives VerdictGo again while the execution is accepted or running, VerdictCancel once
+	// a cancel was asked for, VerdictForget if it was lost with nothing stored beyond it: it must not be started any more.
+	// What the host has no record for in the store gives VerdictForget, "unknown".
+	//
+	// New events of an ended execution: after lost they are kept, and the result is marked late; otherwise, and after a late
+	// result, they give VerdictForget. The event that ends an execution gives
+	// VerdictNone: the host keeps it for a while, in case the store goes back.
+	// finished makes its lane's slot free.
 	// Record returns when the events are durable; it gathers concurrent calls
 	// into one commit.
 	Record(ctx context.Context, h HostEvents) ([]Ack, error)

@@ -193,7 +193,7 @@ type Output struct {
 	Data      []byte `json:"b64,omitempty"`
 }
 
-// Bytes is the output as the script wrote it.
+// Bytes is the output as the script wrote it, 1 to MaxChunk bytes.
 func (o *Output) Bytes() []byte {
 	if o.Data != nil {
 		return o.Data

@@ -209,6 +209,14 @@ type EnrollToken struct {
 // makes a repeated request give the job that the first one made.
 const IdempotencyKey = "Idempotency-Key"
 
+// Headers of an execution's output: in the header for what is stored when the
+// answer begins, and in the trailer for what is stored when it ends.
+const (
+	OutputState     = "Rexgate-State"     // of the execution
+	OutputTruncated = "Rexgate-Truncated" // bytes beyond the output limit, left out; absent = none
+	OutputGap       = "Rexgate-Gap"       // bytes lost on the way; absent = none
+)
+
 // Problem is an RFC 9457 problem document; every error answer is one.
 type Problem struct {
 	Type   string   `json:"type"` // "urn:rexgate:problem:" + Code
@@ -217,6 +225,8 @@ type Problem struct {
 	Detail string   `json:"detail"`          // what, where, and what to do
 	Code   string   `json:"code"`            // as in queue.Code, or unauthenticated, rate_limited, ...
 	Items  []string `json:"items,omitempty"` // offending names, at most 20
+	// Time is the gateway's clock, Unix milliseconds; with the code token_time.
+	Time int64 `json:"time,omitempty"`
 }
 
 // Error makes a Problem an error.

@@ -1,0 +1,122 @@
+package session
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Pace of retries while the store is away.
+const (
+	parkMin = 100 * time.Millisecond
+	parkMax = 5 * time.Second
+)
+
+// parking keeps the sessions whose turns the store didn't take. They are tried
+// again a few at a time: more and faster while that succeeds, one and slower while
+// it doesn't. A store of which a part is away thus costs its other hosts nothing.
+type parking struct {
+	some chan struct{} // has a value when there may be sessions
+
+	mu    sync.Mutex // guards the following
+	line  []*Session
+	total int64 // ever parked
+	away  bool  // the store was last seen away
+}
+
+func (p *parking) add(h *Hub, s *Session, err error) {
+	p.mu.Lock()
+	p.line = append(p.line, s)
+	p.total++
+	first := !p.away
+	p.away = true
+	p.mu.Unlock()
+	if first {
+		h.cfg.Log.Warn("store does not answer; sessions wait", "host", s.peer, "err", err)
+	}
+	select {
+	case p.some <- struct{}{}:
+	default:
+	}
+	if h.calls.Err() != nil { // Run is over, nobody comes for them
+		h.turns.enqueueAll(h, p.take(-1))
+	}
+}
+
+// take gives up to n sessions, all if n < 0.
+func (p *parking) take(n int) []*Session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n < 0 || n > len(p.line) {
+		n = len(p.line)
+	}
+	all := p.line[:n:n]
+	p.line = p.line[n:]
+	if len(p.line) == 0 {
+		p.line = nil
+	}
+	return all
+}
+
+func (p *parking) figures() (waiting int, total int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.line), p.total
+}
+
+// back notes that nothing is parked any more.
+func (p *parking) back(h *Hub) {
+	p.mu.Lock()
+	back := p.away && len(p.line) == 0
+	if back {
+		p.away = false
+	}
+	p.mu.Unlock()
+	if back {
+		h.cfg.Log.Info("store answers again; no session waits")
+	}
+}
+
+// retryParked runs until ctx ends.
+func (h *Hub) retryParked(ctx context.Context) {
+	wait, n := parkMin, 8
+	for {
+		waiting, before := h.parked.figures()
+		if waiting == 0 {
+			h.parked.back(h)
+			wait, n = parkMin, 8
+			select {
+			case <-ctx.Done():
+				return
+			case <-h.parked.some:
+			}
+		}
+		if !sleep(ctx, wait/2+rand.N(wait/2)) {
+			return
+		}
+		_, before = h.parked.figures()
+		batch := h.parked.take(n)
+		h.turns.enqueueAll(h, batch)
+		if !sleep(ctx, parkMin/2) {
+			return
+		}
+		if _, total := h.parked.figures(); total-before >= int64(len(batch)) {
+			wait, n = min(wait*2, parkMax), 1
+		} else {
+			wait, n = parkMin, min(n*2, h.cfg.Turns)
+		}
+	}
+}
+
+// sleep waits for d, and tells whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

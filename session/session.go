@@ -1,0 +1,188 @@
+package session
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rexgate/rexgate/queue"
+	"github.com/rexgate/rexgate/session/wire"
+)
+
+// Session is an attachment over a connection. There is one per socket, so it is
+// small.
+type Session struct {
+	hub         *Hub
+	conn        Conn
+	peer        queue.HostID
+	incarnation int64
+	expires     int64 // Unix milliseconds; 0 = never
+	since       int64 // hub time of the attachment
+	seen        atomic.Int64
+
+	// Hub.mu guards the following.
+	sibling  *Session // next attachment of the host
+	attached bool
+	epoch    int64 // of the store's session, 0 before the claim; written by turns only, so that they may read it freely
+
+	// Only turns use the following.
+	after      int64 // number of the last message written
+	generation string
+
+	mu      sync.Mutex // guards the following
+	inbox   []wire.Message
+	onWay   int64 // bytes of events received and not recorded
+	events  int64 // hub time of the last event
+	limit   int64 // credit that is enforced
+	granted int64 // credit that the host was told; less than limit for a while after lowering
+	lowered int64 // hub time of lowering
+	drain   int64 // milliseconds to announce; 0 = nothing to announce
+	said    bool  // hello came
+	standby bool
+	claims  bool // a hello or take waits
+	active  bool // claimed
+	look    bool // look for work
+	lower   bool // tell the host a lower credit
+	ending  bool
+	gone    bool // detached
+	stale   bool // another session owns the host: nothing to release
+	busy    bool // a turn is due, running or parked
+	again   bool // something came for the next turn
+}
+
+// Seen says that the host gave a sign: any frame, pings included.
+func (s *Session) Seen() { s.seen.Store(s.hub.now()) }
+
+// Receive takes a frame. It decodes and queues, and never waits; false says that
+// the session ends, and nothing more is to be read for it.
+func (s *Session) Receive(frame []byte) bool {
+	s.Seen()
+	s.hub.count.framesIn.Add(1)
+	msgs, err := wire.Decode(frame)
+	if err != nil {
+		s.End(wire.CloseMalformed, err.Error())
+		return false
+	}
+	s.mu.Lock()
+	code, reason := s.admit(msgs)
+	due := code == 0 && len(msgs) > 0 && s.due()
+	s.mu.Unlock()
+	if code != 0 {
+		s.End(code, reason)
+		return false
+	}
+	if due {
+		s.hub.turns.enqueue(s.hub, s)
+	}
+	return true
+}
+
+// admit checks the messages of a frame against the session's state, and queues all
+// of them or none. s.mu is held.
+func (s *Session) admit(msgs []wire.Message) (wire.CloseCode, string) {
+	if s.ending {
+		return wire.CloseSuperseded, "closing"
+	}
+	said, standby, claims, bytes := s.said, s.standby, s.claims, int64(0)
+	for _, m := range msgs {
+		switch m := m.(type) {
+		case *wire.Hello:
+			if said {
+				return wire.CloseMalformed, "hello a second time"
+			}
+			said, standby, claims = true, m.Standby, true
+		case *wire.Take:
+			if !said || claims && !standby {
+				return wire.CloseMalformed, "take before hello, or before the welcome"
+			}
+			standby, claims = false, true
+		case wire.Event:
+			id, seq := m.Ref()
+			if !said || standby {
+				return wire.CloseMalformed, fmt.Sprintf("%s before hello, or in standby", m.Type())
+			}
+			if !ownedBy(id, s.peer) {
+				return wire.CloseForbidden, fmt.Sprintf("%s for %.80s, which is not of this host", m.Type(), id)
+			}
+			size := wire.EventSize(m)
+			if on := s.onWay + bytes; on > 0 && on+size > s.limit {
+				return wire.CloseSlow, fmt.Sprintf("%s %d goes beyond the credit of %d bytes", m.Type(), seq, s.limit)
+			}
+			bytes += size
+		default:
+			return wire.CloseMalformed, fmt.Sprintf("%s is not for a gateway", m.Type())
+		}
+	}
+	s.said, s.standby, s.claims = said, standby, claims
+	if bytes > 0 {
+		s.onWay += bytes
+		s.events = s.hub.now()
+	}
+	s.inbox = append(s.inbox, msgs...)
+	s.hub.count.messagesIn.Add(int64(len(msgs)))
+	return 0, ""
+}
+
+// due tells whether the caller has to enqueue s. s.mu is held.
+func (s *Session) due() bool {
+	if s.busy {
+		s.again = true
+		return false
+	}
+	s.busy = true
+	return true
+}
+
+// lookForWork makes the next turn ask the store for deliveries.
+func (s *Session) lookForWork() {
+	s.mu.Lock()
+	s.look = true
+	due := s.active && s.due()
+	s.mu.Unlock()
+	if due {
+		s.hub.turns.enqueue(s.hub, s)
+	}
+}
+
+// End closes the connection, once. It doesn't block: the closing has a goroutine,
+// since it waits for the peer.
+func (s *Session) End(code wire.CloseCode, reason string) {
+	s.mu.Lock()
+	first := !s.ending && !s.gone
+	s.ending = true
+	if code == wire.CloseSuperseded {
+		s.stale = true
+	}
+	if first {
+		s.hub.wg.Add(1) // while the session itself is counted
+	}
+	s.mu.Unlock()
+	if !first {
+		return
+	}
+	s.hub.count.closed(code)
+	s.hub.cfg.Log.Debug("session closed", "host", s.peer, "code", int(code), "reason", reason)
+	go func() {
+		defer s.hub.wg.Done()
+		s.conn.Close(code, reason)
+	}()
+}
+
+// Detach says that the connection has ended, and nothing will be received any
+// more. What has come is still recorded, and the session released, by turns.
+func (s *Session) Detach() {
+	s.hub.detach(s)
+	s.mu.Lock()
+	if s.gone {
+		s.mu.Unlock()
+		return
+	}
+	s.gone, s.ending = true, true
+	s.hub.credit.giveBack(s.limit - wire.IdleCredit)
+	s.limit, s.granted = wire.IdleCredit, wire.IdleCredit
+	due := s.due()
+	s.mu.Unlock()
+	if due {
+		s.hub.turns.enqueue(s.hub, s)
+	}
+}

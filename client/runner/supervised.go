@@ -1,0 +1,288 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rexgate/rexgate/session/wire"
+)
+
+// Supervised runs each script under a supervisor process. The program that
+// uses it must call Hook first in its main.
+type Supervised struct {
+	mu       sync.Mutex           // guards the following
+	children map[string]*exec.Cmd // supervisors that this process started and let go of, by directory
+}
+
+// New makes a runner that starts supervisors.
+func New() *Supervised { return &Supervised{children: map[string]*exec.Cmd{}} }
+
+var _ Runner = (*Supervised)(nil)
+
+// startTimeout is how long a supervisor may take to start its script.
+const startTimeout = time.Minute
+
+// Start implements Runner. The directory's parent must exist.
+func (r *Supervised) Start(ctx context.Context, dir string, spec Spec) (Process, error) {
+	acc, err := LookupAccount(spec.User)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepare(dir, acc); err != nil {
+		return nil, err
+	}
+	cmd, err := r.spawn(dir, order{Version: stateVersion, Spec: spec, Account: acc})
+	if err != nil {
+		return nil, err
+	}
+	r.adopt(dir, cmd)
+	conn, err := dialCtl(dir)
+	if err != nil {
+		return nil, r.failed(dir, err)
+	}
+	// Whichever comes first, news or the end of ctx, ends the wait.
+	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) //nolint:errcheck
+	conn.SetReadDeadline(time.Now().Add(startTimeout))                               //nolint:errcheck
+	first, err := readNote(conn)
+	if !stop() {
+		conn.Close()
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		conn.Close()
+		if _, errState := readState(dir); errState == nil { // it got as far as that: whatever happened is on disk
+			return r.Attach(dir)
+		}
+		return nil, r.failed(dir, err)
+	}
+	conn.SetReadDeadline(time.Time{}) //nolint:errcheck
+	return r.follow(dir, conn, first), nil
+}
+
+// prepare makes the directory, such that the user can reach the script in it.
+func prepare(dir string, acc Account) error {
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, 0o711); err != nil { // whatever the umask
+		return err
+	}
+	if !acc.Switch {
+		return nil
+	}
+	obstacle, err := acc.reaches(filepath.Join(dir, scriptName))
+	if err == nil && obstacle != "" {
+		err = &RefusedError{fmt.Sprintf("user %q can't reach the script: %s is closed to it; use another state directory", acc.Name, obstacle)}
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(dir))
+	}
+	return nil
+}
+
+// spawn starts a supervisor and gives it its order.
+func (r *Supervised) spawn(dir string, o order) (*exec.Cmd, error) {
+	listener, err := listenCtl(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer listener.Close()
+	ctl, err := listener.File()
+	if err != nil {
+		return nil, err
+	}
+	defer ctl.Close()
+	log, err := os.OpenFile(filepath.Join(dir, logName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	in, out, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	defer in.Close()
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", // this very program, also when its file was replaced
+		Args: []string{"rexagent", Verb, dir},
+		Dir:  "/", Env: supervisorEnv(), Stdin: in, Stdout: log, Stderr: log,
+		ExtraFiles:  []*os.File{ctl},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start a supervisor: %w", err)
+	}
+	in.Close()
+	out.SetWriteDeadline(time.Now().Add(startTimeout)) //nolint:errcheck
+	if err := json.NewEncoder(out).Encode(o); err != nil {
+		// It starts nothing without its order. What it has to say is in its log.
+		err = fmt.Errorf("instruct a supervisor: %w", err)
+		return nil, errors.Join(err, cmd.Process.Kill(), ignoreExit(cmd.Wait()), logOf(dir))
+	}
+	return cmd, nil
+}
+
+// supervisorEnv is little: what the agent has in its environment, a proxy's
+// password for one, is not the business of the scripts' parent.
+func supervisorEnv() []string {
+	env := []string{"GOMAXPROCS=1", "PATH=" + searchPath}
+	for _, name := range []string{"LANG", "GODEBUG", "GOTRACEBACK", "GORACE", "GOCOVERDIR"} {
+		if v := os.Getenv(name); v != "" {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+func ignoreExit(err error) error {
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		return nil
+	}
+	return err
+}
+
+// logOf gives what a supervisor said before it died, as an error.
+func logOf(dir string) error {
+	b, err := os.ReadFile(filepath.Join(dir, logName))
+	if text := strings.TrimSpace(string(b[:min(len(b), 1000)])); err == nil && text != "" {
+		return errors.New(text)
+	}
+	return nil
+}
+
+// failed describes a supervisor that went without a trace of a start.
+func (r *Supervised) failed(dir string, err error) error {
+	if cmd := r.disown(dir); cmd != nil {
+		cmd.Process.Kill() //nolint:errcheck // it may be gone
+		cmd.Wait()         //nolint:errcheck // how it ended says nothing more
+	}
+	if said := logOf(dir); said != nil {
+		return fmt.Errorf("the supervisor failed: %w", said)
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("it ended without a word")
+	}
+	return fmt.Errorf("the supervisor failed: %w", err)
+}
+
+func (r *Supervised) adopt(dir string, cmd *exec.Cmd) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.children[dir] = cmd
+}
+
+func (r *Supervised) disown(dir string) *exec.Cmd {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	cmd := r.children[dir]
+	delete(r.children, dir)
+	return cmd
+}
+
+// Attach implements Runner.
+func (r *Supervised) Attach(dir string) (Process, error) {
+	p, err := r.find(dir)
+	if err == nil && p.Status().Ended {
+		r.collect(dir)
+	}
+	return p, err
+}
+
+func (r *Supervised) find(dir string) (Process, error) {
+	if e, ok, err := readExit(dir); err != nil || ok {
+		return ended(dir, e), err
+	}
+	st, err := readState(dir)
+	if err != nil {
+		return nil, err
+	}
+	boot, err := BootID()
+	if err != nil {
+		return nil, err
+	}
+	if st.Boot != boot {
+		return lost(dir, "the host was restarted while the script ran")
+	}
+	conn, err := dialCtl(dir)
+	if err != nil {
+		p, err := bury(dir)
+		if !errors.Is(err, errAlive) {
+			return p, err
+		}
+		conn = nil // it is tried again
+	}
+	return r.follow(dir, conn, note{}), nil
+}
+
+// collect waits for a supervisor that this process started and that is at its end.
+func (r *Supervised) collect(dir string) {
+	if cmd := r.disown(dir); cmd != nil {
+		cmd.Wait() //nolint:errcheck // the directory tells how it went
+	}
+}
+
+// Remove implements Runner.
+func (r *Supervised) Remove(dir string) error { return os.RemoveAll(dir) }
+
+// errAlive says that a supervisor lives, although it doesn't answer.
+var errAlive = errors.New("runner: the supervisor lives and doesn't answer")
+
+// bury settles a directory whose supervisor doesn't answer.
+func bury(dir string) (Process, error) {
+	st, err := readState(dir)
+	if err != nil {
+		return nil, err
+	}
+	alive := st.Supervisor.alive()
+	// The exit is written before the supervisor ends, so it is looked for after that was seen.
+	if e, ok, err := readExit(dir); err != nil || ok {
+		return ended(dir, e), err
+	}
+	if alive {
+		return nil, errAlive
+	}
+	killOrphans(st.Script, st.Execution)
+	return lost(dir, "the script's supervisor was killed, and what was left of the script with it")
+}
+
+func ended(dir string, e Exit) *follower {
+	f := newFollower(dir, Status{Last: e.Seq - 1, Ended: true, Exit: e})
+	f.cancel()
+	close(f.done)
+	return f
+}
+
+// lost is a script of which no exit is known. What it printed is still there.
+func lost(dir, why string) (Process, error) {
+	last, bytes, err := (&spool{dir: dir}).count()
+	if err != nil {
+		return nil, err
+	}
+	return ended(dir, Exit{
+		Seq: last + 1, At: time.Now().UnixMilli(), Outcome: wire.Lost, ExitCode: -1, Reason: why, Bytes: bytes,
+	}), nil
+}
+
+// follow makes a process of a connection to its supervisor; nil = to be made.
+func (r *Supervised) follow(dir string, conn *net.UnixConn, first note) *follower {
+	f := newFollower(dir, Status{Last: FirstSeq - 1})
+	go func() {
+		defer close(f.done)
+		if f.listen(conn, first) {
+			r.collect(dir)
+		}
+	}()
+	return f
+}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/rexgate/rexgate/gateway/api"
+)
+
+func (a *app) hostResolve() *cobra.Command {
+	return &cobra.Command{
+		Use:   "resolve HOST",
+		Short: "Clear the mark of a host whose identity two machines used",
+		Long: `Resolve lets the next machine that comes with the host's identity have it. Stop the
+wrong one first.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			h, err := c.PatchHost(cmd.Context(), args[0], api.HostPatch{ResolveDuplicate: true})
+			if err != nil || a.isTable() {
+				return err
+			}
+			return a.emit(h)
+		},
+		ValidArgsFunction: a.completeHost,
+	}
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) jobCancel() *cobra.Command {
+	var sel selectFlags
+	cmd := &cobra.Command{
+		Use:   "cancel JOB",
+		Short: "Cancel a job, or some of its executions",
+		Long: `Cancel ends executions that no host has accepted at once, and asks the hosts of the
+others to end them: the script's process group gets TERM, and KILL after the job's
+grace. Executions that have ended are left alone.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			answer, err := c.Cancel(cmd.Context(), args[0], sel.selection())
+			if err != nil {
+				return err
+			}
+			if !a.isTable() {
+				return a.emit(answer)
+			}
+			text := fmt.Sprintf("%d cancelled", answer.Cancelled)
+			if answer.Asked > 0 {
+				text += fmt.Sprintf("; %d asked for, to be confirmed by their hosts", answer.Asked)
+			}
+			_, err = fmt.Fprintln(a.out.W, text)
+			return err
+		},
+		ValidArgsFunction: a.completeJob,
+	}
+	sel.add(a, cmd, true)
+	return cmd
+}

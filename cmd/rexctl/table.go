@@ -1,0 +1,181 @@
+package main
+
+import (
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rexgate/rexgate/cmd/rexctl/ctl"
+	"github.com/rexgate/rexgate/cmd/rexctl/safetext"
+)
+
+// table writes rows in aligned columns. The first rows decide the widths, so that long
+// lists come as they are read. Cells are made safe. On a terminal, lines are cut to its width.
+type table struct {
+	out    ctl.Terminal
+	widths []int
+	rows   [][]string // that wait for the widths
+	err    error
+}
+
+// alignRows is how many rows decide the widths.
+const alignRows = 500
+
+func newTable(out ctl.Terminal, header ...string) *table {
+	t := &table{out: out}
+	if len(header) > 0 {
+		t.row(header...)
+	}
+	return t
+}
+
+func (t *table) row(cells ...string) {
+	safe := make([]string, len(cells))
+	for i, c := range cells {
+		safe[i] = safetext.Line(c)
+	}
+	t.rows = append(t.rows, safe)
+	if len(t.rows) >= alignRows {
+		t.flush()
+	}
+}
+
+// flush writes the rows that wait, and gives the first error of writing.
+func (t *table) flush() error {
+	for _, r := range t.rows {
+		for i, c := range r {
+			if i == len(t.widths) {
+				t.widths = append(t.widths, 0)
+			}
+			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(c))
+		}
+	}
+	var b strings.Builder
+	for _, r := range t.rows {
+		var line strings.Builder
+		for i, c := range r {
+			if i > 0 {
+				line.WriteString("  ")
+			}
+			line.WriteString(c)
+			if i < len(r)-1 {
+				line.WriteString(strings.Repeat(" ", t.widths[i]-utf8.RuneCountInString(c)))
+			}
+		}
+		b.WriteString(t.fit(strings.TrimRight(line.String(), " ")))
+		b.WriteByte('\n')
+	}
+	t.rows = nil
+	if _, err := t.out.W.Write([]byte(b.String())); err != nil && t.err == nil {
+		t.err = err
+	}
+	return t.err
+}
+
+// fit cuts a line to the terminal's width.
+func (t *table) fit(line string) string {
+	if !t.out.TTY || t.out.Width == nil {
+		return line
+	}
+	w := t.out.Width()
+	if w <= 1 || utf8.RuneCountInString(line) <= w {
+		return line
+	}
+	return string([]rune(line)[:w-1]) + "…"
+}
+
+// listing is a list of things that a verb shows.
+type listing[T any] struct {
+	items  iter.Seq2[T, error]
+	limit  int    // 0 = all
+	key    string // of the list in JSON
+	header []string
+	row    func(T) []string
+	empty  string // said on stderr if there is none
+	more   string // said on stderr if the limit ended it
+}
+
+// list writes a listing in the format that is set.
+func list[T any](a *app, l listing[T]) error {
+	t := newTable(a.out, l.header...)
+	all := []T{}
+	n, more := 0, false
+	for it, err := range l.items {
+		if err != nil {
+			return err
+		}
+		if l.limit > 0 && n == l.limit {
+			more = true
+			break
+		}
+		n++
+		switch ctl.Format(a.format) {
+		case ctl.JSON:
+			all = append(all, it)
+		case ctl.JSONL:
+			if err := a.emit(it); err != nil {
+				return err
+			}
+		default:
+			t.row(l.row(it)...)
+		}
+	}
+	switch {
+	case ctl.Format(a.format) == ctl.JSON:
+		return a.emit(map[string][]T{l.key: all})
+	case ctl.Format(a.format) == ctl.JSONL:
+	case n == 0:
+		a.notef("%s", l.empty)
+	default:
+		if err := t.flush(); err != nil {
+			return err
+		}
+		if more && l.more != "" {
+			a.notef("%s", l.more)
+		}
+	}
+	return nil
+}
+
+// emit writes v as JSON.
+func (a *app) emit(v any) error {
+	b, err := ctl.EncodeJSON(v, ctl.Format(a.format))
+	if err != nil {
+		return err
+	}
+	_, err = a.out.W.Write(b)
+	return err
+}
+
+func (a *app) isTable() bool { return ctl.Format(a.format) == ctl.Table }
+
+// when writes a time for people; "-" if it hasn't come.
+func when(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+// age writes how long ago something was.
+func age(t time.Time) string {
+	d := max(0, time.Since(t))
+	if d < 10*time.Second {
+		return strconv.Itoa(int(d/time.Second)) + "s"
+	}
+	return ctl.Span(d)
+}
+
+// pairs writes labels and facts: sorted, as typed.
+func pairs(m map[string]string) string {
+	if len(m) == 0 {
+		return "-"
+	}
+	parts := make([]string, 0, len(m))
+	for _, k := range sortedKeys(m) {
+		parts = append(parts, k+"="+m[k])
+	}
+	return strings.Join(parts, ",")
+}

@@ -58,6 +58,7 @@ type Hub struct {
 	attached int
 	watches  int
 	draining bool
+	within   time.Duration // of the drain
 	empty    chan struct{} // closed when draining and the last has gone
 }
 

@@ -140,13 +140,21 @@ func (h *Hub) Draining() bool {
 	return h.draining
 }
 
+// ComeBack gives a time after which a host may come back to a gateway that
+// drains: hosts are spread over the drain.
+func (h *Hub) ComeBack() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Second + rand.N(h.within+time.Second)
+}
+
 // Drain tells all sessions to come back to some gateway, each at a moment of its
 // choice within the given time, and refuses new ones. Those that are still there
 // some seconds after that time are closed. It returns when the last has gone or ctx ends.
 // Held polls are ended at once; the hub goes on serving requests.
 func (h *Hub) Drain(ctx context.Context, within time.Duration) {
 	h.mu.Lock()
-	h.draining = true
+	h.draining, h.within = true, within
 	if h.attached == 0 {
 		h.closeEmpty()
 	}

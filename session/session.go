@@ -160,6 +160,7 @@ func (s *Session) End(code wire.CloseCode, reason string) {
 	if !first {
 		return
 	}
+	reason = wire.CloseReason(0, reason)
 	s.hub.count.closed(code)
 	s.hub.cfg.Log.Debug("session closed", "host", s.peer, "code", int(code), "reason", reason)
 	go func() {

@@ -81,9 +81,9 @@ func TestDecodeIgnoresTheUnknown(t *testing.T) {
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	out := `{"type":"output","execution":"` + x1 + `","seq":1,"at":1,"stream":"stdout",`
+	out := `{"type":"output","execution":"` + x1 + `","seq":2,"at":1,"stream":"stdout",`
 	hello := `{"type":"hello","generation":"g","nonce":"n",`
-	fin := `{"type":"finished","execution":"` + x1 + `","seq":1,"at":1,`
+	fin := `{"type":"finished","execution":"` + x1 + `","seq":2,"at":1,`
 	job := `{"type":"job","n":1,"execution":"` + x1 + `","spec":{"script_size":1,"run_timeout":1,`
 	many := strings.TrimSuffix(strings.Repeat(`{"type":"credit"},`, MaxMessages+1), ",")
 	for name, c := range map[string]struct{ in, want string }{
@@ -102,8 +102,9 @@ func TestDecodeRefuses(t *testing.T) {
 		"execution's host":  {`{"type":"started","execution":"` + x1[:27] + `-a","seq":1,"at":1}`, "host id"},
 		"execution in html": {`{"type":"started","execution":"` + x1 + `<b>","seq":1,"at":1}`, "host id"},
 		"seq 0":             {`{"type":"started","execution":"` + x1 + `","seq":0,"at":1}`, "seq: 0"},
+		"started at 1":      {`{"type":"started","execution":"` + x1 + `","seq":1,"at":1}`, "seq: 1"},
 		"seq huge":          {`{"type":"started","execution":"` + x1 + `","seq":9007199254740992,"at":1}`, "seq: 9007"},
-		"time before 1970":  {`{"type":"started","execution":"` + x1 + `","seq":1,"at":-1}`, "at: -1"},
+		"time before 1970":  {`{"type":"started","execution":"` + x1 + `","seq":2,"at":-1}`, "at: -1"},
 		"accepted at 2":     {`{"type":"accepted","execution":"` + x1 + `","seq":2,"at":1,"token":"t"}`, "seq: 2"},
 		"accepted no token": {`{"type":"accepted","execution":"` + x1 + `","seq":1,"at":1}`, "token is missing"},
 		"rejected at 3":     {`{"type":"rejected","execution":"` + x1 + `","seq":3,"at":1,"token":"t"}`, "seq: 3"},
@@ -158,7 +159,7 @@ func TestPack(t *testing.T) {
 	for i := range 3000 {
 		msgs = append(msgs, &Credit{Bytes: int64(i)})
 	}
-	msgs = append(msgs, &Drain{Within: 1}, &Output{Execution: x1, Seq: 1, Stream: Stdout, Text: strings.Repeat("x", 8000)}, &Drain{Within: 2})
+	msgs = append(msgs, &Drain{Within: 1}, &Output{Execution: x1, Seq: 2, Stream: Stdout, Text: strings.Repeat("x", 8000)}, &Drain{Within: 2})
 	for _, target := range []int{1, 100, 4096, MaxFrame, MaxFrame * 2} {
 		frames, err := Pack(target, msgs...)
 		if err != nil {

@@ -66,7 +66,7 @@ func (x InHand) validate() error {
 }
 
 func (m *Accepted) validate() error {
-	if err := event(m.Execution, m.Seq, 1, m.At); err != nil {
+	if err := event(m.Execution, m.Seq, 1, 1, m.At); err != nil {
 		return err
 	}
 	if err := words(word{"token", m.Token, false}); err != nil {
@@ -76,16 +76,16 @@ func (m *Accepted) validate() error {
 }
 
 func (m *Rejected) validate() error {
-	if err := event(m.Execution, m.Seq, 2, m.At); err != nil {
+	if err := event(m.Execution, m.Seq, 1, 2, m.At); err != nil {
 		return err
 	}
 	return words(word{"token", m.Token, false})
 }
 
-func (m *Started) validate() error { return event(m.Execution, m.Seq, MaxNumber, m.At) }
+func (m *Started) validate() error { return event(m.Execution, m.Seq, 2, MaxNumber, m.At) }
 
 func (m *Output) validate() error {
-	if err := event(m.Execution, m.Seq, MaxNumber, m.At); err != nil {
+	if err := event(m.Execution, m.Seq, 2, MaxNumber, m.At); err != nil {
 		return err
 	}
 	if m.Stream != Stdout && m.Stream != Stderr {
@@ -101,14 +101,14 @@ func (m *Output) validate() error {
 }
 
 func (m *Gap) validate() error {
-	if err := event(m.Execution, m.Seq, MaxNumber, m.At); err != nil {
+	if err := event(m.Execution, m.Seq, 2, MaxNumber, m.At); err != nil {
 		return err
 	}
 	return numbers(number{"through", m.Through, m.Seq, MaxNumber}, number{"bytes", m.Bytes, 0, MaxNumber})
 }
 
 func (m *Finished) validate() error {
-	if err := event(m.Execution, m.Seq, MaxNumber, m.At); err != nil {
+	if err := event(m.Execution, m.Seq, 2, MaxNumber, m.At); err != nil {
 		return err
 	}
 	switch m.Outcome {
@@ -193,11 +193,13 @@ func numbers(ns ...number) error {
 	return nil
 }
 
-func event(id string, seq, maxSeq, at int64) error {
+// event checks what all events have. 1 is accepted or rejected, so that the others
+// begin at 2.
+func event(id string, seq, minSeq, maxSeq, at int64) error {
 	if err := execution(id); err != nil {
 		return err
 	}
-	return numbers(number{"seq", seq, 1, maxSeq}, number{"at", at, 0, MaxTime})
+	return numbers(number{"seq", seq, minSeq, maxSeq}, number{"at", at, 0, MaxTime})
 }
 
 const (

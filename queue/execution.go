@@ -81,7 +81,7 @@ type OutputQuery struct {
 	Host   HostID
 	Stream Stream // Both: offsets count both streams together, in order of arrival
 	Offset int64  // first byte wanted; the first chunk is cut to begin there
-	Limit  int    // bytes at most, 1 to 1 MiB; at least one chunk is given if there is one
+	Limit  int    // bytes at most, 1 to MaxOutputPage; at least one whole chunk is given if there is one
 }
 
 // ExecutionQuery lists a job's executions, ordered by ordinal. Planned ones are
@@ -91,4 +91,31 @@ type ExecutionQuery struct {
 	States []State // nil = all
 	After  string  // cursor; "" = from the start
 	Limit  int     // 1 to 1000
+}
+
+// Limits of what one query may ask for.
+const (
+	MaxPage       = 1000    // jobs, executions or hosts
+	MaxOutputPage = 1 << 20 // bytes of output
+)
+
+// ValidateLimit tells whether a page of a listing has a possible size.
+func ValidateLimit(n int) error {
+	if n < 1 || n > MaxPage {
+		return Errorf(Invalid, "limit: %d, 1 to %d are possible", n, MaxPage)
+	}
+	return nil
+}
+
+// Validate tells what is wrong with the query.
+func (q OutputQuery) Validate() error {
+	switch {
+	case q.Stream > Stderr:
+		return Errorf(Invalid, "stream: there is no stream %d", q.Stream)
+	case q.Offset < 0:
+		return Errorf(Invalid, "offset: %d is before the beginning", q.Offset)
+	case q.Limit < 1 || q.Limit > MaxOutputPage:
+		return Errorf(Invalid, "limit: %d bytes, 1 to %d are possible", q.Limit, MaxOutputPage)
+	}
+	return nil
 }

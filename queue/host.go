@@ -60,6 +60,17 @@ type Enrollment struct {
 	Expires time.Time
 }
 
+// Validate tells what is wrong with the enrolment, whatever is stored.
+func (e *Enrollment) Validate() error {
+	if err := e.Host.Validate(); err != nil {
+		return err
+	}
+	if n := len(e.PublicKey); n != 0 && n != ed25519.PublicKeySize {
+		return Errorf(Invalid, "public key: %d bytes, an Ed25519 key has %d", n, ed25519.PublicKeySize)
+	}
+	return ValidateLabels(e.Labels)
+}
+
 // LabelPatch changes a host's labels: Set wins over Remove.
 type LabelPatch struct {
 	Set    map[string]string

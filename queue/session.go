@@ -20,6 +20,32 @@ type Claim struct {
 	InHand       []InHand
 }
 
+// Validate tells what is wrong with the claim, whatever is stored.
+func (c *Claim) Validate() error {
+	if err := c.Host.Validate(); err != nil {
+		return err
+	}
+	if len(c.Slots) > MaxLanes {
+		return Errorf(Invalid, "slots: %d lanes, at most %d", len(c.Slots), MaxLanes)
+	}
+	for l, n := range c.Slots {
+		if err := l.Validate(); err != nil {
+			return err
+		}
+		if n < 0 || n > MaxSlots {
+			return Errorf(Invalid, "slots: %d in lane %s, 0 to %d are possible", n, l, MaxSlots)
+		}
+	}
+	facts := 0
+	for k, v := range c.Facts {
+		facts += len(k) + len(v) + 6 // as JSON: quotes, colon, comma
+	}
+	if facts > MaxFacts {
+		return Errorf(Invalid, "facts: %d bytes, at most %d", facts, MaxFacts)
+	}
+	return nil
+}
+
 // InHand is an execution that the host says it has.
 type InHand struct {
 	Execution ExecutionID

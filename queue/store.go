@@ -34,16 +34,17 @@ type Jobs interface {
 	// it is durable. created is false if a job with this id, or this idempotency
 	// key and the same digest, is already there: that job is returned. Errors:
 	// Invalid; Conflict (the key was used with another digest); NotFound (a target
-	// isn't an enrolled host at that incarnation; Items names up to 20); Full.
+	// isn't an enrolled, unrevoked host at that incarnation; Items names up to 20); Full. A repeat
+	// is answered before anything but its validity is judged. Nothing is stored with an error.
 	Submit(ctx context.Context, job NewJob) (j Job, created bool, err error)
 
 	// Expand releases up to max planned targets of a job: planned -> queued, or
-	// -> cancelled where the job is cancelled, or where the host's incarnation is
-	// no longer the target's (reason "host re-enrolled or deleted"). It also
+	// -> cancelled where the job is cancelled, or where the host is revoked, deleted, or its incarnation
+	// no longer the target's (WhyReenrolled). It also
 	// finishes a Cancel that was cut.
 	// driver names the caller: while one driver is active on a job,
 	// others get Busy, until it has been silent for DriverTimeout. The store
-	// sends the hints.
+	// sends the hints. Errors: NotFound.
 	Expand(ctx context.Context, job JobID, driver string, max int) (Expansion, error)
 
 	// Cancel ends the executions of a job: all, or those of the given hosts.
@@ -51,7 +52,8 @@ type Jobs interface {
 	// and end when the lease lapses or accepted arrives; accepted and running
 	// ones are flagged and get a numbered cancel message. The intent for a whole
 	// job is durable first, so that Expand can finish it. Terminal executions
-	// are left alone. by is stored as the reason's operator.
+	// are left alone. by is stored as the reason's operator. Errors: NotFound (no such job; or a
+	// host that is no target, in Items: then nothing is done).
 	Cancel(ctx context.Context, job JobID, hosts []HostID, by string) (Cancellation, error)
 
 	// OpenJobs lists jobs with planned targets or an unfinished cancel, oldest
@@ -69,11 +71,12 @@ type Expansion struct {
 // Cancellation is the answer of Cancel.
 type Cancellation struct {
 	Cancelled int // ended by this call
-	Asked     int // flagged: the host will confirm
+	Asked     int // flagged by this call: ends with its lease, or when the host confirms
 }
 
 // Reader reads jobs and executions. Reads see all that was acknowledged
-// before they were called.
+// before they were called. An unknown job gives NotFound, a limit, offset or cursor that is
+// out of bounds Invalid (see Validate of the queries, ValidateLimit).
 type Reader interface {
 	// Job gives a job and its counters. Errors: NotFound.
 	Job(ctx context.Context, id JobID) (JobStatus, error)
@@ -119,7 +122,8 @@ type Hosts interface {
 	Label(ctx context.Context, id HostID, p LabelPatch) (Host, error)
 	// Revoke bars a host, ends its session and its queue (as re-enrolling does). Undone only by
 	// enrolling with Replace. Delete also removes the record; its executions stay
-	// readable.
+	// readable, and the numbers of its incarnation and session are remembered, so that a host enrolled under the
+	// same id gets larger ones. Errors: NotFound; deleting what was deleted is a repeat.
 	Revoke(ctx context.Context, id HostID) error
 	DeleteHost(ctx context.Context, id HostID) error
 	// ResolveDuplicate clears the duplicate mark and ends the session; the next claim wins, whoever's it is.
@@ -215,12 +219,12 @@ type Keeper interface {
 }
 
 // Retention bounds what is kept of jobs whose executions have all ended; zero
-// values bound nothing. Oldest go first.
+// values bound nothing. Age counts from a job's end; oldest end goes first.
 type Retention struct {
 	OutputAge   time.Duration
-	RecordAge   time.Duration
-	OutputBytes int64
-	RecordBytes int64
+	RecordAge   time.Duration // the job with its script, executions, output and idempotency key
+	OutputBytes int64         // of output
+	RecordBytes int64         // of scripts and executions, as the store estimates them
 }
 
 // Swept counts what a sweep did.

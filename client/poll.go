@@ -190,7 +190,7 @@ func (p *poller) poll(ctx context.Context) error {
 			return errDone
 		}
 		// Nothing, at once, again and again: no gateway paces like this.
-		if empty++; n > 0 || took > time.Second {
+		if empty++; n > 0 || took > time.Second || a.retry != 0 {
 			empty = 0
 		}
 		if wait = a.retry; wait < 0 {

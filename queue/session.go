@@ -12,9 +12,9 @@ type Claim struct {
 
 	AgentVersion string
 	BootID       string
-	Generation   string // of the journal
-	Position     int64  // of the journal when the hello was composed
-	Nonce        string // of the agent's process
+	Generation   string       // of the journal
+	Position     int64        // of the journal when the hello was composed
+	Nonce        string       // of the agent's process
 	Slots        map[Lane]int // see SlotsIn; at most MaxLanes of 0 to MaxSlots
 	Facts        map[string]string
 	InHand       []InHand

@@ -50,6 +50,10 @@ func Run(t *testing.T, f Factory) {
 			}
 		})
 	}
+	t.Run("model", func(t *testing.T) {
+		t.Parallel()
+		runModel(t, f)
+	})
 }
 
 func runScenario(t *testing.T, f Factory, s scenario, twice bool) {

@@ -1,0 +1,249 @@
+package queuetest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/rexgate/rexgate/queue"
+)
+
+// modelJobs bounds the jobs of one run, so that a run stays quick.
+const modelJobs = 6
+
+// runModel does random things to a store and to the model, and compares after
+// each. One store serves all runs; each has hosts of its own.
+func runModel(t *testing.T, f Factory) {
+	base := newEnv(t, f.Open(t), false)
+	run := 0
+	rapid.Check(t, func(r *rapid.T) {
+		run++
+		e := *base
+		e.TB = bubble{TB: t, r: r}
+		w := &walk{env: &e, r: r, model: model{hosts: map[queue.HostID]*modelHost{}}}
+		w.clock = w.clock.Tick(e.now())
+		for i := range 3 {
+			id := queue.HostID(fmt.Sprintf("run-%d-host-%d", run, i))
+			e.enroll(id)
+			w.hosts[id] = &modelHost{id: id, incarnation: e.host(id).Incarnation, cancels: map[*modelExec]int64{}}
+			w.ids = append(w.ids, id)
+		}
+		r.Repeat(map[string]func(*rapid.T){
+			"submit": w.submit, "expand": w.expand, "claim": w.claim, "claim 2": w.claim, "release": w.release,
+			"lease": w.lease, "lease 2": w.lease, "lease 3": w.lease, "accept": w.accept, "accept 2": w.accept,
+			"record": w.record, "record 2": w.record, "record 3": w.record, "record 4": w.record,
+			"cancel": w.cancel, "minute": w.minute, "outage": w.outage, "reenroll": w.reenroll,
+			"": w.compare,
+		})
+	})
+	base.check()
+	if err := base.in.Store.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// walk is one run: the store (env), the model, and the draws.
+type walk struct {
+	*env
+	model
+	r   *rapid.T
+	ids []queue.HostID
+}
+
+func pick[T any](r *rapid.T, what string, of []T) T { return rapid.SampledFrom(of).Draw(r, what) }
+
+func (w *walk) someHost(r *rapid.T) *modelHost { return w.hosts[pick(r, "host", w.ids)] }
+
+func (w *walk) submit(r *rapid.T) {
+	if len(w.jobs) == modelJobs {
+		r.Skip("enough jobs")
+	}
+	hosts := rapid.SliceOfNDistinct(rapid.SampledFrom(w.ids), 1, 3, rapid.ID).Draw(r, "hosts")
+	n := w.newJob(hosts...)
+	s := &n.Job.Spec
+	s.Lane = pick(r, "lane", []queue.Lane{queue.LaneDefault, queue.LaneUrgent})
+	s.Priority = pick(r, "priority", []int{0, 5})
+	s.PickupTimeout = pick(r, "pickup", []time.Duration{modelPickup, queue.DefaultPickupTimeout})
+	s.RunTimeout, s.Grace = modelRun, 0
+	if rapid.Bool().Draw(r, "delayed") {
+		s.NotBefore = w.now().Add(modelDelay)
+	}
+	_, _, err := w.s.Submit(w.ctx, n)
+	w.ok(err, "Submit")
+	order, err := w.s.Targets(w.ctx, n.Job.ID, 0, 10)
+	w.ok(err, "Targets")
+	j := &modelJob{id: n.Job.ID, spec: *s}
+	for _, id := range order {
+		h := w.hosts[id]
+		j.targets = append(j.targets, queue.Target{Host: id, Incarnation: h.incarnation})
+		x := &modelExec{job: j}
+		x.Execution = queue.Execution{Job: j.id, Host: id, State: queue.Planned, Lane: s.Lane, Priority: s.Priority, Incarnation: h.incarnation}
+		h.execs = append(h.execs, x)
+	}
+	w.jobs = append(w.jobs, j)
+}
+
+func (w *walk) someJob(r *rapid.T) *modelJob {
+	if len(w.jobs) == 0 {
+		r.Skip("no jobs")
+	}
+	return pick(r, "job", w.jobs)
+}
+
+func (w *walk) exec(j *modelJob, host queue.HostID) *modelExec {
+	return w.hosts[host].find(queue.NewExecutionID(j.id, host))
+}
+
+func (w *walk) expand(r *rapid.T) {
+	j := w.someJob(r)
+	w.env.expand(j.id)
+	now := w.now()
+	for _, t := range j.targets {
+		x := w.exec(j, t.Host)
+		if x.State == queue.Planned && x.Incarnation != w.hosts[t.Host].incarnation {
+			x.Void(now)
+		}
+		x.Held.Release(j.spec, now)
+	}
+}
+
+func (w *walk) cancel(r *rapid.T) {
+	j := w.someJob(r)
+	var hosts []queue.HostID
+	if rapid.Bool().Draw(r, "one host") {
+		hosts = []queue.HostID{pick(r, "target", j.targets).Host}
+	}
+	w.env.cancel(j.id, hosts...)
+	now := w.now()
+	for _, t := range j.targets {
+		if hosts == nil || hosts[0] == t.Host {
+			w.hosts[t.Host].cancel(w.exec(j, t.Host), now)
+		}
+	}
+}
+
+func (w *walk) claim(r *rapid.T) {
+	h := w.someHost(r)
+	w.procs++
+	c := queue.Claim{
+		Host: h.id, Incarnation: h.incarnation, Gateway: "gw", Transport: queue.TransportSocket, Nonce: fmt.Sprint("process-", w.procs),
+		Generation: pick(r, "generation", []string{"gen-1", "gen-1", "gen-1", "gen-2"}),
+		Position:   rapid.Int64Range(0, h.position).Draw(r, "position"),
+		Slots:      map[queue.Lane]int{queue.LaneDefault: rapid.IntRange(0, 3).Draw(r, "slots")},
+	}
+	hands := map[queue.ExecutionID]*queue.InHand{}
+	for _, d := range h.known {
+		x := h.find(d.Execution.ID())
+		if hands[x.ID()] == nil && rapid.Bool().Draw(r, "in hand") {
+			in := holding(d, x.Stored+rapid.Int64Range(0, 2).Draw(r, "ahead"))
+			hands[x.ID()] = &in
+			c.InHand = append(c.InHand, in)
+		}
+	}
+	got, err := w.s.Claim(w.ctx, c)
+	w.ok(err, "Claim")
+	if got.Session <= h.session || got.N < h.n {
+		w.Errorf("session %d after %d, N %d after %d", got.Session, h.session, got.N, h.n)
+	}
+	now := w.now()
+	var want, gotText []string
+	lost := 0
+	for _, x := range h.execs {
+		from := x.State
+		ack, tell := x.Held.Hello(&c, hands[x.ID()], now)
+		if tell {
+			want = append(want, string(ack.Execution)+" "+ackText(ack))
+		}
+		if x.State == queue.Lost && from != queue.Lost {
+			lost++
+		}
+		if x.State == queue.Leased {
+			x.deadline = w.clock.At(now) + queue.DefaultLeaseTTL
+		}
+	}
+	for _, v := range got.Verdicts {
+		gotText = append(gotText, string(v.Execution)+" "+ackText(v))
+	}
+	slices.Sort(want)
+	slices.Sort(gotText)
+	same(w.env, "verdicts", gotText, want)
+	same(w.env, "lost", got.Lost, lost)
+	h.session, h.slots, h.n = got.Session, c.Slots, got.N
+	clear(h.cancels)
+}
+
+func (w *walk) release(r *rapid.T) {
+	h := w.someHost(r)
+	w.ok(w.s.Release(w.ctx, h.id, h.session), "Release")
+	h.end(w.now())
+}
+
+func (w *walk) reenroll(r *rapid.T) {
+	if rapid.IntRange(0, 2).Draw(r, "really") != 0 {
+		r.Skip("seldom")
+	}
+	h := w.someHost(r)
+	h.incarnation = w.env.reenroll(h.id).Incarnation
+	now := w.now()
+	for _, x := range h.execs {
+		if x.State != queue.Planned { // those are seen to by Expand
+			x.Void(now)
+		}
+	}
+	h.session = 0
+	clear(h.cancels)
+}
+
+func (w *walk) minute(*rapid.T) {
+	for range 6 {
+		w.advance(modelStep / 6)
+		w.sweep()
+		w.tick(w.now())
+	}
+}
+
+// outage is an hour that nothing sweeps, but for the end: a step of service
+// time.
+func (w *walk) outage(*rapid.T) {
+	const ticks = modelStep / queue.MaxTick
+	w.advance(time.Hour - (ticks-1)*queue.MaxTick)
+	for i := range ticks {
+		if i > 0 {
+			w.advance(queue.MaxTick)
+		}
+		w.sweep()
+		w.tick(w.now())
+	}
+}
+
+// compare holds what the store has to the model.
+func (w *walk) compare(*rapid.T) {
+	for _, j := range w.jobs {
+		var want strings.Builder
+		counters := queue.Counters{}
+		for _, t := range j.targets {
+			x := w.exec(j, t.Host)
+			want.WriteByte(byte(x.State))
+			counters[x.State]++
+		}
+		same(w.env, "states", string(w.states(j.id)), want.String())
+		same(w.env, "counters", nonZero(w.counters(j.id).Counters), counters)
+		for _, t := range j.targets {
+			x, got := w.exec(j, t.Host), w.execution(j.id, t.Host)
+			late := func(x queue.Execution) string {
+				if x.Late == nil {
+					return ""
+				}
+				return x.Late.Outcome.String()
+			}
+			text := func(x queue.Execution) string {
+				return fmt.Sprint(x.Stored, x.Output, x.Generation, x.Position, x.Deliveries, x.CancelledAt.IsZero(), late(x), x.Result.Outcome, x.Result.ExitCode)
+			}
+			same(w.env, "execution "+string(got.ID()), text(got), text(x.Execution))
+		}
+	}
+}

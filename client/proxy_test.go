@@ -1,0 +1,426 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// program starts a proxy's program, which listens on port, in a directory of its own
+// that its unprivileged processes may use too.
+func program(t *testing.T, dir, port string, argv ...string) {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	var out syncBuffer
+	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, dir
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			cmd.Process.Kill()
+			<-ended
+		}
+		if t.Failed() {
+			t.Logf("%s said:\n%s", argv[0], out.String())
+		}
+	})
+	for end := time.Now().Add(20 * time.Second); ; {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("%s ended: %v\n%s", argv[0], err, out.String())
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s doesn't listen", argv[0])
+		}
+	}
+}
+
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "proxy-test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o777)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// squid starts Debian's squid with its usual rules; only it knows where gateway.test is. It allows
+// CONNECT to port 443 and to the ports given. With a password, user u must say it.
+func squid(t *testing.T, password string, connectTo ...string) (addr string) {
+	t.Helper()
+	bin := need(t, "/usr/sbin/squid")
+	dir, port := openDir(t), freePort(t)
+	write(t, filepath.Join(dir, "hosts"), "127.0.0.1 gateway.test\n")
+	auth, allow := "", "localhost"
+	if password != "" {
+		helper := need(t, "/usr/lib/squid/basic_ncsa_auth", "/usr/lib64/squid/basic_ncsa_auth")
+		hash, err := exec.Command("openssl", "passwd", "-apr1", password).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, "users"), "u:"+string(hash))
+		auth = fmt.Sprintf("auth_param basic program %s %s/users\nacl known proxy_auth REQUIRED\n", helper, dir)
+		allow = "known"
+	}
+	write(t, filepath.Join(dir, "squid.conf"), fmt.Sprintf(`
+http_port 127.0.0.1:%s
+hosts_file %s/hosts
+pid_filename %s/pid
+access_log none
+cache_log %s/cache.log
+coredump_dir %s
+cache deny all
+pinger_enable off
+shutdown_lifetime 0 seconds
+%sacl SSL_ports port 443 %s
+acl Safe_ports port 80 443 1025-65535
+acl CONNECT method CONNECT
+http_access deny !Safe_ports
+http_access deny CONNECT !SSL_ports
+http_access allow %s
+http_access deny all
+`, port, dir, dir, dir, dir, auth, strings.Join(connectTo, " "), allow))
+	program(t, dir, port, bin, "-N", "-f", filepath.Join(dir, "squid.conf"))
+	return "127.0.0.1:" + port
+}
+
+// real is a link to a gate over real sockets, through real programs.
+type real struct {
+	t      *testing.T
+	gate   *gate
+	agent  *agent
+	link   *Link
+	status chan Status
+}
+
+// link starts a link; it ends with the test.
+func link(t *testing.T, g *gate, url string, change func(*Config)) *real {
+	t.Helper()
+	pub, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.key = pub
+	r := &real{t: t, gate: g, agent: newAgent(t), status: make(chan Status, 1000)}
+	var logs syncBuffer
+	cfg := Config{
+		Gateways: []string{url}, Identity: NewIdentity(g.host, key),
+		OnStatus: func(s Status) { r.status <- s },
+		Log:      slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	if r.link, err = NewLink(cfg); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.link.Run(ctx, r.agent) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		if t.Failed() {
+			t.Logf("log:\n%s", logs.String())
+		}
+	})
+	return r
+}
+
+// until waits for a status.
+func (r *real) until(what string, is func(Status) bool) Status {
+	r.t.Helper()
+	limit := time.After(30 * time.Second)
+	for {
+		select {
+		case s := <-r.status:
+			if is(s) {
+				return s
+			}
+		case <-limit:
+			r.t.Fatalf("waited in vain for %s: %+v", what, r.link.Status())
+		}
+	}
+}
+
+// works runs a job over a transport.
+func (r *real) works(tr Transport) {
+	r.t.Helper()
+	r.until("a session over "+string(tr), func(s Status) bool {
+		if s.Up && s.Transport != tr {
+			r.t.Fatalf("up over %s", s.Transport)
+		}
+		return s.Up
+	})
+	r.gate.submit(jobA)
+	r.gate.waitFinished(jobA)
+}
+
+func TestSquid(t *testing.T) {
+	t.Run("plain, CONNECT allowed", func(t *testing.T) {
+		g := newGate(t)
+		port := serve(t, g, nil)
+		proxy := squid(t, "", port)
+		for _, mode := range []Mode{ModeAuto, ModePoll} {
+			t.Run(string(mode), func(t *testing.T) {
+				r := link(t, g, "http://gateway.test:"+port, func(c *Config) { c.Mode, c.Network.Proxy = mode, "http://"+proxy })
+				r.works(map[Mode]Transport{ModeAuto: Socket, ModePoll: Poll}[mode])
+			})
+		}
+	})
+	t.Run("plain, CONNECT refused", func(t *testing.T) {
+		g := newGate(t)
+		port := serve(t, g, nil)
+		proxy := squid(t, "")
+		t.Setenv("http_proxy", "http://"+proxy) // as a host has it
+		start := time.Now()
+		r := link(t, g, "http://gateway.test:"+port, nil)
+		r.works(Poll)
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("the poll came after %v", d)
+		}
+		if e := r.link.Status().LastError; !strings.Contains(e, "CONNECT") || !strings.Contains(e, "403") {
+			t.Errorf("the last error is %q", e)
+		}
+	})
+	t.Run("TLS, CONNECT allowed", func(t *testing.T) {
+		g, ca := newGate(t), newAuthority(t)
+		port := serve(t, g, ca.server(false))
+		proxy := squid(t, "", port)
+		for _, mode := range []Mode{ModeAuto, ModePoll} {
+			t.Run(string(mode), func(t *testing.T) {
+				t.Setenv("https_proxy", proxy)
+				r := link(t, g, "https://gateway.test:"+port, func(c *Config) { c.Mode, c.Network.CAFile = mode, ca.file() })
+				r.works(map[Mode]Transport{ModeAuto: Socket, ModePoll: Poll}[mode])
+			})
+		}
+	})
+	t.Run("TLS, CONNECT refused", func(t *testing.T) {
+		g, ca := newGate(t), newAuthority(t)
+		port := serve(t, g, ca.server(false))
+		proxy := squid(t, "")
+		r := link(t, g, "https://gateway.test:"+port, func(c *Config) { c.Network.Proxy, c.Network.CAFile = "http://"+proxy, ca.file() })
+		r.until("the proxy's refusal by the poll too", func(s Status) bool {
+			return s.Transport == Poll && strings.Contains(s.LastError, "CONNECT") && strings.Contains(s.LastError, "403")
+		})
+	})
+	t.Run("credentials", func(t *testing.T) {
+		g, ca := newGate(t), newAuthority(t)
+		plain, secure := newGate(t), g
+		pport, sport := serve(t, plain, nil), serve(t, secure, ca.server(false))
+		proxy := squid(t, "se cret", pport, sport)
+		for _, mode := range []Mode{ModeSocket, ModePoll} {
+			want := map[Mode]Transport{ModeSocket: Socket, ModePoll: Poll}[mode]
+			t.Run("plain "+string(mode), func(t *testing.T) {
+				link(t, plain, "http://gateway.test:"+pport, func(c *Config) { c.Mode, c.Network.Proxy = mode, "http://u:se%20cret@"+proxy }).works(want)
+			})
+			t.Run("TLS "+string(mode), func(t *testing.T) {
+				link(t, secure, "https://gateway.test:"+sport, func(c *Config) {
+					c.Mode, c.Network.Proxy, c.Network.CAFile = mode, "http://u:se%20cret@"+proxy, ca.file()
+				}).works(want)
+			})
+			t.Run("wrong "+string(mode), func(t *testing.T) {
+				r := link(t, plain, "http://gateway.test:"+pport, func(c *Config) { c.Mode, c.Network.Proxy = mode, "http://u:guessed@"+proxy })
+				s := r.until("a refusal", func(s Status) bool { return s.LastError != "" })
+				if !strings.Contains(s.LastError, "407") || strings.Contains(s.LastError, "guessed") {
+					t.Errorf("the error is %q", s.LastError)
+				}
+			})
+		}
+	})
+	t.Run("gateway down", func(t *testing.T) {
+		port := freePort(t)
+		proxy := squid(t, "", port)
+		r := link(t, newGate(t), "http://gateway.test:"+port, func(c *Config) { c.Network.Proxy = "http://" + proxy })
+		// The proxy says 503 to the CONNECT: the gateway's absence, not the socket's fault.
+		for range 3 {
+			r.until("a failure", func(s Status) bool {
+				if s.Transport == Poll {
+					t.Fatalf("%+v", s)
+				}
+				return s.LastError != ""
+			})
+		}
+	})
+}
+
+// nginx starts nginx before a gateway, with lines for its location.
+func nginx(t *testing.T, gatewayPort, lines string) (url string) {
+	t.Helper()
+	bin := need(t, "/usr/sbin/nginx", "/usr/local/nginx/sbin/nginx")
+	dir, port := openDir(t), freePort(t)
+	write(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`
+daemon off;
+master_process off;
+pid %[1]s/pid;
+error_log stderr;
+events {}
+http {
+	access_log off;
+	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+	server {
+		listen 127.0.0.1:%[2]s;
+		location / {
+			proxy_pass http://127.0.0.1:%[3]s;
+			%[4]s
+		}
+	}
+}
+`, dir, port, gatewayPort, lines))
+	program(t, dir, port, bin, "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
+	return "http://127.0.0.1:" + port
+}
+
+const forwardUpgrade = `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";`
+
+func TestNginxStripsUpgrades(t *testing.T) {
+	g := newGate(t)
+	url := nginx(t, serve(t, g, nil), "")
+	start := time.Now()
+	r := link(t, g, url, nil)
+	r.works(Poll)
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("the job took %v", d)
+	}
+	polls := 0
+	for _, q := range g.asked() {
+		if strings.HasPrefix(q, "GET /v1/agent/socket") {
+			polls++
+		}
+	}
+	if polls != 1 {
+		t.Errorf("%d upgrades were tried", polls)
+	}
+}
+
+func TestNginxForwardsUpgrades(t *testing.T) {
+	g := newGate(t)
+	r := link(t, g, nginx(t, serve(t, g, nil), forwardUpgrade), nil)
+	r.works(Socket)
+}
+
+func TestNginxCutsIdleSockets(t *testing.T) {
+	g := newGate(t)
+	url := nginx(t, serve(t, g, nil), forwardUpgrade+"proxy_read_timeout 1s;")
+	g.retry = "0"
+	r := link(t, g, url, func(c *Config) { c.Timing.Wait = 500 * time.Millisecond })
+	r.until("the poll", func(s Status) bool { return s.Up && s.Transport == Poll })
+	g.submit(jobA)
+	g.waitFinished(jobA)
+	n := 0
+	for _, q := range g.asked() {
+		if strings.HasPrefix(q, "GET /v1/agent/socket") {
+			n++
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d sockets were cut before", n)
+	}
+}
+
+// noise is a proxy's answer to CONNECT that brings the tunnel's first bytes along.
+func TestTunnelKeepsEarlyBytes(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	served := make(chan error, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			served <- err
+			return
+		}
+		defer conn.Close()
+		buf := make([]byte, 4096)
+		n, err := conn.Read(buf)
+		if err == nil && !bytes.HasPrefix(buf[:n], []byte("CONNECT gateway.test:80 HTTP/1.1\r\nHost: gateway.test:80\r\n")) {
+			err = fmt.Errorf("asked %q", buf[:n])
+		}
+		if err == nil {
+			_, err = conn.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\nearly"))
+		}
+		served <- err
+	}()
+	eps, err := Network{Proxy: "http://" + l.Addr().String()}.endpoints([]string{"http://gateway.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := eps[0].connect(t.Context(), "tcp", "gateway.test:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	buf := make([]byte, 5)
+	if _, err := conn.Read(buf); err != nil || string(buf) != "early" {
+		t.Errorf("read %q, %v", buf, err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTunnelEndsWithItsContext(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // never accepts, never answers
+	eps, err := Network{Proxy: "http://" + l.Addr().String()}.endpoints([]string{"http://gateway.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := eps[0].connect(ctx, "tcp", "gateway.test:80"); err == nil || ctx.Err() == nil {
+		t.Errorf("connect returned %v", err)
+	}
+}
+

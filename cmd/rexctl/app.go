@@ -45,13 +45,14 @@ authentication, 4 deadline passed, 130 interrupted.`)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return ctl.Usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))
 	f := root.PersistentFlags()
-	f.StringVar(&a.server, "server", defaultServer, "URL of the server")
-	f.StringVar(&a.tokenFile, "token-file", "", "file with the operator's token\n(default ~/.config/rexctl/token)")
-	f.StringVar(&a.caFile, "ca", "", "PEM file of certificates to trust besides the system's")
+	f.StringVar(&a.server, "server", defaultServer, "`URL` of the server")
+	f.StringVar(&a.tokenFile, "token-file", "", "`file` with the operator's token (default ~/.config/rexctl/token)")
+	f.StringVar(&a.caFile, "ca", "", "PEM `file` of certificates to trust as well")
 	f.BoolVar(&a.plainHTTP, "allow-plain-http", false, "send the token in clear to a server off this machine")
 	f.StringVarP(&a.format, "format", "o", string(ctl.Table), "output format: table, json or jsonl")
-	f.String(settings.FileFlag, "", "settings file")
+	f.String(settings.FileFlag, "", "settings `file`")
 	a.flags = f
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json", "jsonl"}, cobra.ShellCompDirectiveNoFileComp))
 
@@ -112,17 +113,21 @@ func (a *app) client() (*operator.Client, error) {
 	if err := a.load(); err != nil {
 		return nil, err
 	}
-	return a.connect(0)
+	return a.connect(retryFor)
 }
 
-func (a *app) connect(retryFor time.Duration) (*operator.Client, error) {
+// retryFor is how long a request is repeated: someone waits for the answer. A watch is more
+// patient.
+const retryFor = 5 * time.Second
+
+func (a *app) connect(retry time.Duration) (*operator.Client, error) {
 	token, err := a.token()
 	if err != nil {
 		return nil, err
 	}
 	o := operator.Options{
 		Server: a.server, Token: token, AllowPlainHTTP: a.plainHTTP,
-		RetryFor: retryFor, UserAgent: "rexctl/" + strings.Fields(version() + " ?")[0],
+		RetryFor: retry, UserAgent: "rexctl/" + strings.Fields(version() + " ?")[0],
 	}
 	if a.caFile != "" {
 		if o.CA, err = os.ReadFile(a.caFile); err != nil {

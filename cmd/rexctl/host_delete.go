@@ -7,8 +7,8 @@ func (a *app) hostDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete HOST",
 		Short: "Revoke a host and remove its record",
-		Long: `Delete revokes a host and removes its record. Its executions stay readable. It comes back
-only by enrolling anew.`,
+		Long: `Delete revokes a host and removes its record. Its executions stay readable. It
+comes back only by enrolling anew.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()

@@ -10,8 +10,8 @@ func (a *app) hostResolve() *cobra.Command {
 	return &cobra.Command{
 		Use:   "resolve HOST",
 		Short: "Clear the mark of a host whose identity two machines used",
-		Long: `Resolve lets the next machine that comes with the host's identity have it. Stop the
-wrong one first.`,
+		Long: `Resolve lets the next machine that comes with the host's identity have it. Stop
+the wrong one first.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()

@@ -11,9 +11,9 @@ func (a *app) jobCancel() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel JOB",
 		Short: "Cancel a job, or some of its executions",
-		Long: `Cancel ends executions that no host has accepted at once, and asks the hosts of the
-others to end them: the script's process group gets TERM, and KILL after the job's
-grace. Executions that have ended are left alone.`,
+		Long: `Cancel ends executions that no host has accepted at once, and asks the hosts of
+the others to end them: the script's process group gets TERM, and KILL after the
+job's grace. Executions that have ended are left alone.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()

@@ -16,10 +16,10 @@ func (a *app) jobLogs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs JOB [HOST...]",
 		Short: "Print what a job's hosts have put out",
-		Long: `Logs prints the output that is stored, stdout to stdout and stderr to stderr. Of one
-host it is exactly the bytes that the script wrote, unless it goes to a terminal,
-where control characters are shown as escapes. Of several hosts, each line begins
-with its host.`,
+		Long: `Logs prints the output that is stored, stdout to stdout and stderr to stderr. Of
+one host it is exactly the bytes that the script wrote, unless it goes to a
+terminal, where control characters are shown as escapes. Of several hosts, each
+line begins with its host.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()

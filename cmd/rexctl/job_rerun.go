@@ -14,10 +14,10 @@ func (a *app) jobRerun() *cobra.Command {
 		detach bool
 	)
 	cmd := &cobra.Command{
-		Use:   "rerun JOB (--failed | --state S | --host ID | --all)",
+		Use:   "rerun {--failed|--state S|--host ID|--all} JOB",
 		Short: "Run a job again, as a new job, on some of its hosts",
-		Long: `Rerun makes a new job with the script and options of another one, on the hosts whose
-executions are selected, and watches it as run does.`,
+		Long: `Rerun makes a new job with the script and options of another one, on the hosts
+whose executions are selected, and watches it as run does.`,
 		Example: `  rexctl job rerun --failed 0d1u2q...`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -33,7 +33,7 @@ type runFlags struct {
 func (a *app) jobRun() *cobra.Command {
 	f := &runFlags{}
 	cmd := &cobra.Command{
-		Use:   "run (--host ID... | --selector S | --all) (FILE | - | -- 'SCRIPT')",
+		Use:   "run {--host ID|--selector S|--all} {FILE|-|-- 'SCRIPT'}",
 		Short: "Run a script on hosts, and print their output as it comes",
 		Long: `Run submits a job and watches it until it is done on all hosts. The script is a
 file, standard input (-), or the text after --. It may begin with any #! line;
@@ -80,21 +80,21 @@ not, 2 usage, 3 server or authentication, 4 deadline passed, 130 interrupted.`,
 		},
 	}
 	p := cmd.Flags()
-	p.StringArrayVar(&f.hosts, "host", nil, "on this host (repeatable)")
+	p.StringArrayVar(&f.hosts, "host", nil, "on the host with this `ID` (repeatable)")
 	p.StringVarP(&f.selector, "selector", "l", "", "on hosts whose labels match, such as role=web,!old")
 	p.BoolVar(&f.all, "all", false, "on all hosts")
 	p.StringVar(&f.req.Name, "name", "", "name of the job, for people")
-	p.StringVar(&f.req.User, "user", "", "account to run as on the host (default the agent's)")
-	p.StringArrayVar(&f.env, "env", nil, "set a variable: K=V, or K to take it from here")
-	p.StringVar(&f.req.Dir, "dir", "", "working directory (default the account's home)")
+	p.StringVar(&f.req.User, "user", "", "`account` to run as on the host (default the agent's)")
+	p.StringArrayVar(&f.env, "env", nil, "set a variable: `K=V`, or K to take it from here")
+	p.StringVar(&f.req.Dir, "dir", "", "working `directory` (default the account's home)")
 	p.StringVar(&f.req.Lane, "lane", "", "queue of the host to wait in (default \"default\")")
 	p.BoolVar(&f.urgent, "urgent", false, "short for --lane urgent")
 	p.IntVar(&f.req.Priority, "priority", 0, "-100 to 100; higher goes first within a lane")
-	p.StringVar(&f.notBefore, "not-before", "", "start at this time (RFC 3339) or after this long\n(such as 2h), not earlier")
-	p.DurationVar(&f.pickup, "pickup-timeout", 0, "expire where a host hasn't taken it by then\n(default 24h)")
-	p.DurationVar(&f.run, "run-timeout", 0, "end the script on the host after this time\n(default 1h)")
+	p.StringVar(&f.notBefore, "not-before", "", "start at this `time` (RFC 3339) or after this long (such as 2h), not earlier")
+	p.DurationVar(&f.pickup, "pickup-timeout", 0, "expire where a host hasn't taken it by then (default 24h)")
+	p.DurationVar(&f.run, "run-timeout", 0, "end the script on the host after this time (default 1h)")
 	p.DurationVar(&f.grace, "grace", 0, "between TERM and KILL (default 10s)")
-	p.Int64Var(&f.req.OutputLimit, "output-limit", 0, "bytes of output to keep of each host\n(default 4194304)")
+	p.Int64Var(&f.req.OutputLimit, "output-limit", 0, "bytes of output to keep of each host (default 4194304)")
 	p.BoolVar(&f.detach, "detach", false, "print the job's id and don't watch it")
 	f.add(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("host", a.completeHosts)

@@ -22,7 +22,7 @@ type watchFlags struct {
 func (w *watchFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&w.output, "output", string(ctl.OutputAll), "whose output to print: none, failed or all")
-	f.DurationVar(&w.deadline, "deadline", 0, "end the watch after this time with exit status 4;\nthe job goes on")
+	f.DurationVar(&w.deadline, "deadline", 0, "end the watch after this time with exit status 4; the job goes on")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"none", "failed", "all"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -49,11 +49,11 @@ type selectFlags struct {
 func (s *selectFlags) add(a *app, cmd *cobra.Command, hosts bool) {
 	f := cmd.Flags()
 	if hosts {
-		f.StringArrayVar(&s.hosts, "host", nil, "only this host (repeatable)")
+		f.StringArrayVar(&s.hosts, "host", nil, "only the host with this `ID` (repeatable)")
 		_ = cmd.RegisterFlagCompletionFunc("host", a.completeTargets)
 	}
-	f.StringSliceVar(&s.states, "state", nil, "only executions in these states (repeatable)")
-	f.BoolVar(&s.failed, "failed", false, "only what failed: "+strings.Join(ctl.FailureStates(), ",\n"))
+	f.StringSliceVar(&s.states, "state", nil, "only executions in these `states` (repeatable)")
+	f.BoolVar(&s.failed, "failed", false, "only what failed: "+strings.Join(ctl.FailureStates(), ", "))
 	_ = cmd.RegisterFlagCompletionFunc("state", a.completeStates)
 }
 

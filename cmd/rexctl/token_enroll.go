@@ -18,8 +18,8 @@ func (a *app) tokenEnroll() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enroll",
 		Short: "Make a token with which hosts enrol",
-		Long: `Enroll prints a token for rexagent enroll. Who has it can enrol hosts within its bounds
-until it expires: keep it in a file, and give that file to the host.`,
+		Long: `Enroll prints a token for rexagent enroll. Who has it can enrol hosts within its
+bounds until it expires: keep it in a file, and give that file to the host.`,
 		Example: "  rexctl token enroll --hosts 'web*' --label role=web --uses 20 >enroll.token",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,11 +51,11 @@ until it expires: keep it in a file, and give that file to the host.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	f := cmd.Flags()
-	f.StringVar(&req.Hosts, "hosts", "", "shell pattern of the ids that hosts may take\n(default any)")
-	f.StringArrayVar(&labels, "label", nil, "label that the hosts get: K=V (repeatable)")
+	f.StringVar(&req.Hosts, "hosts", "", "shell `pattern` of the ids that hosts may take (default any)")
+	f.StringArrayVar(&labels, "label", nil, "label that the hosts get: `K=V` (repeatable)")
 	f.IntVar(&req.Uses, "uses", 1, "how many hosts; -1 = any number")
 	f.DurationVar(&ttl, "ttl", 0, "how long it is valid, at most 720h (default 1h)")
 	f.BoolVar(&req.Replace, "replace", false, "also for hosts that are enrolled already")
-	f.StringVar(&req.URL, "url", "", "URL of the server as hosts reach it\n(default the server's own setting)")
+	f.StringVar(&req.URL, "url", "", "`URL` of the server as hosts reach it (default the server's own setting)")
 	return cmd
 }

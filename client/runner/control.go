@@ -110,6 +110,7 @@ func (b *board) serve(l net.Listener, cancels chan<- time.Duration) {
 		b.readers.Add(1)
 		go b.tell(c)
 		go func() {
+			defer c.Close() // here alone: a cancel may be unread when telling has failed
 			for {
 				n, err := readNote(c)
 				if err != nil {
@@ -126,7 +127,6 @@ func (b *board) serve(l net.Listener, cancels chan<- time.Duration) {
 // tell passes on what is posted, up to the exit.
 func (b *board) tell(c net.Conn) {
 	defer b.readers.Done()
-	defer c.Close()
 	for {
 		n, changed := b.read()
 		if n.kind != 0 {

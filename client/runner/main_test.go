@@ -46,19 +46,19 @@ type running struct {
 	runner *Supervised
 }
 
-func start(t *testing.T, s Spec) running {
+func start(t *testing.T, s Spec) *running {
 	t.Helper()
 	return startIn(t, place(t), s)
 }
 
-func startIn(t *testing.T, dir string, s Spec) running {
+func startIn(t *testing.T, dir string, s Spec) *running {
 	t.Helper()
 	r := New()
 	p, err := r.Start(context.Background(), dir, s)
 	if err != nil {
 		t.Fatalf("Start: %v", err)
 	}
-	run := running{p, t, dir, r}
+	run := &running{p, t, dir, r}
 	t.Cleanup(func() {
 		run.Cancel(0)
 		run.until(func(s Status) bool { return s.Ended })
@@ -68,7 +68,7 @@ func startIn(t *testing.T, dir string, s Spec) running {
 }
 
 // until waits for a status.
-func (r running) until(ok func(Status) bool) Status {
+func (r *running) until(ok func(Status) bool) Status {
 	r.t.Helper()
 	deadline := time.After(patience)
 	for {
@@ -84,13 +84,13 @@ func (r running) until(ok func(Status) bool) Status {
 	}
 }
 
-func (r running) end() Exit {
+func (r *running) end() Exit {
 	r.t.Helper()
 	return r.until(func(s Status) bool { return s.Ended }).Exit
 }
 
 // frames reads all frames, checking their numbers.
-func (r running) frames() []Frame {
+func (r *running) frames() []Frame {
 	r.t.Helper()
 	var all []Frame
 	for from := int64(FirstSeq); from <= r.Status().Last; {
@@ -115,7 +115,7 @@ func (r running) frames() []Frame {
 	return all
 }
 
-func (r running) output(kind FrameKind) string {
+func (r *running) output(kind FrameKind) string {
 	r.t.Helper()
 	var b strings.Builder
 	for _, f := range r.frames() {
@@ -127,7 +127,7 @@ func (r running) output(kind FrameKind) string {
 }
 
 // shows waits until a stream's output contains a text.
-func (r running) shows(kind FrameKind, text string) {
+func (r *running) shows(kind FrameKind, text string) {
 	r.t.Helper()
 	r.until(func(Status) bool { return strings.Contains(r.output(kind), text) })
 }

@@ -81,7 +81,7 @@ type OutputQuery struct {
 	Host   HostID
 	Stream Stream // Both: offsets count both streams together, in order of arrival
 	Offset int64  // first byte wanted; the first chunk is cut to begin there
-	Limit  int    // bytes at most, 1 to MaxOutputPage; at least one whole chunk is given if there is one
+	Limit  int    // bytes at most, 1 to MaxOutputPage; one chunk at least is given if there is one, cut if it alone is larger
 }
 
 // ExecutionQuery lists a job's executions, ordered by ordinal. Planned ones are

@@ -1,7 +1,6 @@
 package queuetest
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -49,14 +48,14 @@ func boundScenarios() []scenario {
 			e.enroll("h")
 			e.ok(e.s.Revoke(e.ctx, "h"), "Revoke")
 			h := e.host("h")
-			same(e, "Revoked, Online", fmt.Sprint(h.Revoked, h.Presence.Online), "true false")
+			same(e, "Revoked, Online", words(h.Revoked, h.Presence.Online), "true false")
 			n := queue.Enrollment{Host: "h", PublicKey: h.PublicKey, Token: "new"}
 			_, err := e.s.Enroll(e.ctx, n)
 			e.code(err, queue.Forbidden, "Enroll of a revoked host")
 			n.Replace = true
 			again, err := e.s.Enroll(e.ctx, n)
 			e.ok(err, "Enroll with Replace")
-			same(e, "Revoked, raised", fmt.Sprint(again.Revoked, again.Incarnation > h.Incarnation), "false true")
+			same(e, "Revoked, raised", words(again.Revoked, again.Incarnation > h.Incarnation), "false true")
 			e.queued("h")
 			e.agent("h").one()
 		}},

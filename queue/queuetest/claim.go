@@ -169,8 +169,8 @@ func claimScenarios() []scenario {
 			}
 			h := e.host("h")
 			p := h.Presence
-			same(e, "presence", fmt.Sprint(p.Transport, p.Gateway, p.Session == a.session, p.AgentVersion, p.BootID, p.Generation, p.Slots["batch"], h.Facts["os"]),
-				fmt.Sprint("socket", "gw-1", true, "1.0", "boot-1", "gen-1", 3, "debian"))
+			same(e, "presence", words(p.Transport, p.Gateway, p.Session == a.session, p.AgentVersion, p.BootID, p.Generation, p.Slots["batch"], h.Facts["os"]),
+				words("socket", "gw-1", true, "1.0", "boot-1", "gen-1", 3, "debian"))
 			same(e, "online before its gateway is alive", p.Online, false)
 			e.ok(e.s.Alive(e.ctx, "gw-1", time.Minute), "Alive")
 			same(e, "online", e.host("h").Presence.Online, true)
@@ -184,7 +184,7 @@ func claimScenarios() []scenario {
 			e.enroll("h")
 			a := e.agent("h", func(c *queue.Claim) { c.Transport, c.Due = queue.TransportPoll, time.Minute })
 			p := e.host("h").Presence
-			same(e, "presence", fmt.Sprint(p.Online, p.Transport), "true poll")
+			same(e, "presence", words(p.Online, p.Transport), "true poll")
 			if d := p.Due.Sub(e.now()); d < 50*time.Second || d > time.Minute {
 				e.Errorf("due in %v, want about a minute", d)
 			}
@@ -195,7 +195,7 @@ func claimScenarios() []scenario {
 			e.ok(err, "Lease")
 			e.advance(50 * time.Second)
 			p = e.host("h").Presence
-			same(e, "presence", fmt.Sprint(p.Online, p.Gateway), "true gw-2")
+			same(e, "presence", words(p.Online, p.Gateway), "true gw-2")
 			e.advance(11 * time.Second)
 			same(e, "online when overdue", e.host("h").Presence.Online, false)
 			_, err = e.s.Lease(e.ctx, f) // late, but still the owner

@@ -189,7 +189,7 @@ func concurrentScenarios() []scenario {
 					created++
 				}
 			})
-			same(e, "ids, created", fmt.Sprint(len(ids), created), "1 1")
+			same(e, "ids, created", words(len(ids), created), "1 1")
 			same(e, "jobs", len(e.allJobs()), 1)
 		}},
 		{name: "a token's uses at once", once: true, run: func(e *env) {

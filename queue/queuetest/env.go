@@ -52,6 +52,9 @@ func (e *env) code(err error, want queue.Code, doing string, args ...any) {
 	}
 }
 
+// words joins values to one text for same.
+func words(vs ...any) string { return strings.TrimSuffix(fmt.Sprintln(vs...), "\n") }
+
 // same compares two values of which %v tells all.
 func same[T any](e *env, what string, got, want T) {
 	e.Helper()

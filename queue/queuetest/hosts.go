@@ -31,7 +31,7 @@ func hostScenarios() []scenario {
 			same(e, "key after a conflict", string(e.host("h").PublicKey), string(key))
 			n.Replace, n.Token = true, "two"
 			again := enroll(e, "", n)
-			same(e, "replaced", fmt.Sprint(again.Incarnation > h.Incarnation, string(again.PublicKey)), fmt.Sprint(true, string(n.PublicKey)))
+			same(e, "replaced", words(again.Incarnation > h.Incarnation, string(again.PublicKey)), words(true, string(n.PublicKey)))
 			n.Replace, n.Token = false, "three"
 			third := enroll(e, "", n)
 			same(e, "the same key under another token raises", third.Incarnation > again.Incarnation, true)

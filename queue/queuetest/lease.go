@@ -1,7 +1,6 @@
 package queuetest
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/rexgate/rexgate/queue"
@@ -182,7 +181,7 @@ func leaseScenarios() []scenario {
 					e.Errorf("hello gives N %d after %d", c.N, last)
 				}
 			}
-			same(e, "queue", fmt.Sprint(len(e.queueOf("h")) > 0), "true")
+			same(e, "queue", words(len(e.queueOf("h")) > 0), "true")
 		}},
 	}
 }

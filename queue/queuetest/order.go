@@ -46,7 +46,7 @@ func orderScenarios() []scenario {
 			a := e.agent("h", slots(map[queue.Lane]int{"batch": 2, "closed": 0}))
 			f := a.lease(100)
 			same(e, "first into each free slot", placed(f.Deliveries, jobs...), "3 5 6 0 9")
-			same(e, "More, InHand", fmt.Sprint(f.More, f.InHand), "false 5")
+			same(e, "More, InHand", words(f.More, f.InHand), "false 5")
 			a.n = f.N
 			a.none()
 			for _, d := range f.Deliveries { // accepted and running still occupy
@@ -86,10 +86,10 @@ func orderScenarios() []scenario {
 			}
 			a := e.agent("h", slots(map[queue.Lane]int{"default": 4}))
 			f := a.lease(3)
-			same(e, "three of five, a slot left", fmt.Sprint(placed(f.Deliveries, jobs...), f.More, f.InHand), fmt.Sprint("0 1 2", true, 3))
+			same(e, "three of five, a slot left", words(placed(f.Deliveries, jobs...), f.More, f.InHand), "0 1 2 true 3")
 			a.n = f.N
 			f = a.lease(3)
-			same(e, "the fourth; the fifth fits no slot", fmt.Sprint(placed(f.Deliveries, jobs...), f.More, f.InHand), fmt.Sprint("3", false, 4))
+			same(e, "the fourth; the fifth fits no slot", words(placed(f.Deliveries, jobs...), f.More, f.InHand), "3 false 4")
 		}},
 		{name: "what is delivered", run: func(e *env) {
 			e.enroll("h")

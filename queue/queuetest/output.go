@@ -31,11 +31,11 @@ func outputScenarios() []scenario {
 				{queue.Both, 14, 100, "14:2:\xff"},
 				{queue.Both, 15, 100, ""},
 				{queue.Both, 99, 100, ""},
-				{queue.Both, 0, 1, "0:1:one "},
+				{queue.Both, 0, 1, "0:1:o"},
 				{queue.Both, 0, 8, "0:1:one |4:2:two "},
 				{queue.Both, 0, 10, "0:1:one |4:2:two "},
 				{queue.Stdout, 2, 100, "2:1:e |4:1:three"},
-				{queue.Stdout, 4, 1, "4:1:three"},
+				{queue.Stdout, 4, 2, "4:1:th"},
 				{queue.Stderr, 3, 100, "3:2: |4:2:\x00\xff"},
 				{queue.Stderr, 6, 100, ""},
 			} {

@@ -1,7 +1,6 @@
 package queuetest
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/rexgate/rexgate/queue"
@@ -23,9 +22,11 @@ func recordScenarios() []scenario {
 			acc := a.accepted(d)
 			a.says("1 go", acc)
 			a.says("1 go", acc)
+			a.says("2", a.started(d))
+			a.says("2", a.started(d))
 			for range 2 {
-				a.says("2", a.started(d))
 				a.says("3", a.output(d, 3, queue.Stdout, "ab"))
+				a.says("3", a.started(d))
 				a.says("3 go", acc)
 			}
 			for range 2 {
@@ -187,9 +188,9 @@ func recordScenarios() []scenario {
 			f.ExitCode, f.Signal, f.Reason, f.Dropped = -1, "SIGKILL", strings.Repeat("ä", queue.MaxReason), 12345
 			a.says("2", f)
 			x := e.want(job, "h", queue.TimedOut)
-			same(e, "result", fmt.Sprint(x.Result.ExitCode, x.Result.Signal, len(x.Result.Reason), x.Output.Dropped), fmt.Sprint(-1, " SIGKILL ", queue.MaxReason, 12345))
+			same(e, "result", words(x.Result.ExitCode, x.Result.Signal, len(x.Result.Reason), x.Output.Dropped), words(-1, "SIGKILL", queue.MaxReason, 12345))
 			j := e.counters(job)
-			same(e, "job", fmt.Sprint(j.Counters.Done(), j.Counters.Failed(), j.FinishedAt.IsZero()), "1 1 false")
+			same(e, "job", words(j.Counters.Done(), j.Counters.Failed(), j.FinishedAt.IsZero()), "1 1 false")
 		}},
 	}
 }

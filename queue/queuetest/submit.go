@@ -77,14 +77,14 @@ func submitScenarios() []scenario {
 			again.IdempotencyKey, again.Digest = "ann:key", "d1"
 			j, created, err := e.s.Submit(e.ctx, again)
 			e.ok(err, "Submit with the same key and digest")
-			same(e, "the job of before", fmt.Sprint(j.ID, created), fmt.Sprint(n.Job.ID, false))
+			same(e, "the job of before", words(j.ID, created), words(n.Job.ID, false))
 			again.Digest = "d2"
 			_, _, err = e.s.Submit(e.ctx, again)
 			e.code(err, queue.Conflict, "Submit with the same key and another digest")
 			again.IdempotencyKey = "bob:key"
 			j, created, err = e.s.Submit(e.ctx, again)
 			e.ok(err, "Submit with another key")
-			same(e, "another job", fmt.Sprint(j.ID, created), fmt.Sprint(again.Job.ID, true))
+			same(e, "another job", words(j.ID, created), words(again.Job.ID, true))
 			same(e, "jobs", len(e.allJobs()), 2)
 		}},
 		{name: "idempotency key though its targets have gone", run: func(e *env) {
@@ -97,7 +97,7 @@ func submitScenarios() []scenario {
 			e.ok(e.s.DeleteHost(e.ctx, "h"), "DeleteHost")
 			j, created, err := e.s.Submit(e.ctx, n) // an operator repeats after a timeout
 			e.ok(err, "Submit again")
-			same(e, "the job of before", fmt.Sprint(j.ID, created), fmt.Sprint(n.Job.ID, false))
+			same(e, "the job of before", words(j.ID, created), words(n.Job.ID, false))
 		}},
 		{name: "the same id again", run: func(e *env) {
 			e.enroll("h")
@@ -107,7 +107,7 @@ func submitScenarios() []scenario {
 			e.expand(n.Job.ID)
 			j, created, err := e.s.Submit(e.ctx, n)
 			e.ok(err, "Submit again")
-			same(e, "the job of before", fmt.Sprint(j.ID, created), fmt.Sprint(n.Job.ID, false))
+			same(e, "the job of before", words(j.ID, created), words(n.Job.ID, false))
 			e.want(n.Job.ID, "h", queue.Queued)
 		}},
 		{name: "unknown hosts", run: func(e *env) {

@@ -1,0 +1,459 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rexgate/rexgate/queue"
+	"github.com/rexgate/rexgate/session/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestHintPushes(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		p := begun(t, h, "a")
+		m.give("a")
+		m.hint(queue.Hint{Hosts: []queue.HostID{"nobody", "a"}})
+		synctest.Wait()
+		msgs := p.take()
+		if len(msgs) != 1 || msgs[0].(*wire.Job).N != 1 {
+			t.Fatalf("got %v", msgs)
+		}
+		// Another hint finds nothing new.
+		m.hint(queue.Hint{Hosts: []queue.HostID{"a"}})
+		synctest.Wait()
+		if msgs := p.take(); len(msgs) != 0 {
+			t.Errorf("got %v again", msgs)
+		}
+	})
+}
+
+func TestLostHint(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		p := begun(t, h, "a")
+		m.give("a")
+		m.mu.Lock()
+		m.ready = []queue.HostID{"a"}
+		m.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if msgs := p.take(); len(msgs) != 1 {
+			t.Errorf("got %v within 30 s", msgs)
+		}
+	})
+}
+
+func TestResubscribes(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {})
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		fails := 3
+		m.onSubscribe = func() error {
+			if fails--; fails >= 0 {
+				return queue.Errorf(queue.Unavailable, "away")
+			}
+			return nil
+		}
+		h := NewHub(m, Config{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- h.Run(ctx) }()
+		time.Sleep(5 * time.Second)
+		if n := m.count("subscribe"); n != 4 {
+			t.Errorf("subscribed %d times", n)
+		}
+		if n := m.count("ready"); n == 0 {
+			t.Error("the ready set wasn't read after the subscription")
+		}
+		cancel()
+		<-done
+	})
+}
+
+func TestOneTurnAtATime(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		p := begun(t, h, "a")
+		running, most := 0, 0
+		var mu sync.Mutex
+		var seqs []int64
+		m.onRecord = func(e queue.HostEvents) error {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			for _, ev := range e.Events {
+				seqs = append(seqs, ev.Seq)
+			}
+			mu.Unlock()
+			time.Sleep(10 * time.Millisecond)
+			mu.Lock()
+			running--
+			mu.Unlock()
+			return nil
+		}
+		for seq := int64(2); seq < 22; seq++ {
+			if !p.send(t, output("a", seq, 1)) {
+				t.Fatalf("refused: %v", p.code)
+			}
+			h.hint("a")
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if most != 1 {
+			t.Errorf("%d turns at once", most)
+		}
+		if !slices.IsSorted(seqs) || len(seqs) != 20 {
+			t.Errorf("recorded in the order %v", seqs)
+		}
+		if n := m.count("record"); n > 4 {
+			t.Errorf("%d records of 20 events within 20 ms", n)
+		}
+	})
+}
+
+// TestReaderNeverWaits has a store that doesn't answer and a connection that
+// doesn't read.
+func TestReaderNeverWaits(t *testing.T) {
+	bubble(t, Config{StoreTimeout: time.Hour}, func(t *testing.T, m *memory, h *Hub) {
+		p := begun(t, h, "a")
+		stuck := make(chan struct{})
+		m.onRecord = func(queue.HostEvents) error { <-stuck; return nil }
+		begin := time.Now()
+		n := 0
+		for seq := int64(2); p.send(t, output("a", seq, 100)); seq++ {
+			n++
+		}
+		if time.Since(begin) != 0 {
+			t.Error("Receive waited")
+		}
+		synctest.Wait()
+		if code, _ := p.ended(); code != wire.CloseSlow {
+			t.Errorf("closed with %d", code)
+		}
+		if size := int64(n) * 228; size > wire.IdleCredit || size < wire.IdleCredit-228 {
+			t.Errorf("%d bytes were taken on a credit of %d", size, wire.IdleCredit)
+		}
+		close(stuck)
+	})
+}
+
+func TestOneLargeEventFits(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		p := begun(t, h, "a")
+		if !p.send(t, output("a", 2, wire.MaxChunk)) {
+			t.Error("one event beyond the credit is refused")
+		}
+	})
+}
+
+// TestStuckWriters has more connections that don't read than turns.
+func TestStuckWriters(t *testing.T) {
+	bubble(t, Config{Turns: 2, Writes: 100}, func(t *testing.T, m *memory, h *Hub) {
+		var stuck []*pipe
+		for i := range 20 {
+			id := queue.HostID(fmt.Sprintf("stuck-%d", i))
+			p := begun(t, h, id)
+			p.block = make(chan struct{})
+			stuck = append(stuck, p)
+			m.give(id)
+			h.hint(id)
+		}
+		synctest.Wait()
+		p := begun(t, h, "good")
+		m.give("good")
+		h.hint("good")
+		synctest.Wait()
+		if msgs := p.take(); len(msgs) != 1 {
+			t.Fatalf("got %v", msgs)
+		}
+		for _, p := range stuck {
+			close(p.block)
+		}
+		synctest.Wait()
+		for _, p := range stuck {
+			if msgs := p.take(); len(msgs) != 1 {
+				t.Errorf("got %v when it reads", msgs)
+			}
+		}
+	})
+}
+
+func TestTurnsAreBounded(t *testing.T) {
+	bubble(t, Config{Turns: 3}, func(t *testing.T, m *memory, h *Hub) {
+		running, most := 0, 0
+		var mu sync.Mutex
+		m.onClaim = func(queue.Claim) error {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			mu.Unlock()
+			time.Sleep(time.Millisecond)
+			mu.Lock()
+			running--
+			mu.Unlock()
+			return nil
+		}
+		var all []*pipe
+		for i := range 50 {
+			p := attach(t, h, queue.HostID(fmt.Sprint("h", i)))
+			p.send(t, &wire.Hello{Generation: "g", Nonce: "n"})
+			all = append(all, p)
+		}
+		if w := h.Stats().Waiting; w != 47 {
+			t.Errorf("%d wait in line", w)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for _, p := range all {
+			if len(p.take()) == 0 {
+				t.Error("a host wasn't welcomed")
+			}
+		}
+		if most != 3 {
+			t.Errorf("%d turns at once", most)
+		}
+	})
+}
+
+func TestStoreAway(t *testing.T) {
+	away := errors.New("no route to store")
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		var mu sync.Mutex
+		down := true
+		m.onRecord = func(queue.HostEvents) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if down {
+				return queue.Errorf(queue.Unavailable, "%w", away)
+			}
+			return nil
+		}
+		var all []*pipe
+		for i := range 500 {
+			id := queue.HostID(fmt.Sprint("h", i))
+			p := begun(t, h, id)
+			p.send(t, output(id, 1+1, 10))
+			all = append(all, p)
+		}
+		synctest.Wait()
+		if st := h.Stats(); st.Parked != 500 {
+			t.Errorf("%d parked", st.Parked)
+		}
+		before := m.count("record")
+		for range 6 {
+			time.Sleep(10 * time.Second)
+			for _, p := range all {
+				p.s.Seen()
+			}
+		}
+		if n := m.count("record") - before; n < 5 || n > 60 {
+			t.Errorf("tried %d times in a minute", n)
+		}
+		// More events wait with the others, up to the credit.
+		all[0].send(t, output("h0", 3, 10))
+		mu.Lock()
+		down = false
+		mu.Unlock()
+		time.Sleep(8 * time.Second)
+		synctest.Wait()
+		for i, p := range all {
+			acks := p.take()
+			if len(acks) == 0 {
+				t.Fatalf("host %d has no ack", i)
+			}
+			for _, a := range acks {
+				if _, ok := a.(*wire.Ack); !ok {
+					t.Fatalf("got %v", a)
+				}
+			}
+		}
+		if st := h.Stats(); st.Parked != 0 {
+			t.Errorf("%d still parked", st.Parked)
+		}
+	})
+}
+
+// TestPartAway has a store of which one host's part is away.
+func TestPartAway(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		m.onRecord = func(e queue.HostEvents) error {
+			if e.Host == "bad" {
+				return queue.Errorf(queue.Unavailable, "this part is away")
+			}
+			return nil
+		}
+		bad, good := begun(t, h, "bad"), begun(t, h, "good")
+		bad.send(t, output("bad", 2, 1))
+		synctest.Wait()
+		for seq := int64(2); seq < 100; seq++ {
+			good.send(t, output("good", seq, 1))
+			synctest.Wait()
+			if len(good.take()) == 0 {
+				t.Fatal("the good host waits too")
+			}
+		}
+		if code, _ := bad.ended(); code != 0 {
+			t.Errorf("closed with %d", code)
+		}
+	})
+}
+
+func TestReleaseIsRetried(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		p := begun(t, h, "a")
+		fails := 4
+		m.onRelease = func(queue.HostID) error {
+			if fails--; fails >= 0 {
+				return queue.Errorf(queue.Unavailable, "away")
+			}
+			return nil
+		}
+		p.s.Detach()
+		p.s.Detach()
+		time.Sleep(time.Minute)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !slices.Equal(m.released, []queue.HostID{"a"}) || m.calls["release"] != 5 {
+			t.Errorf("released %v in %d calls", m.released, m.calls["release"])
+		}
+	})
+}
+
+func TestLateEventsAreRecorded(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		p := begun(t, h, "a")
+		p.send(t, output("a", 2, 1))
+		p.s.Detach() // before the turn
+		synctest.Wait()
+		if n := m.count("record"); n != 1 {
+			t.Errorf("%d records", n)
+		}
+		if n := m.count("release"); n != 1 {
+			t.Errorf("%d releases", n)
+		}
+	})
+}
+
+func TestSilence(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		quiet, alive, mute := begun(t, h, "quiet"), begun(t, h, "alive"), attach(t, h, "mute")
+		for range 9 {
+			time.Sleep(10 * time.Second)
+			alive.s.Seen()
+			mute.s.Seen()
+		}
+		if code, _ := quiet.ended(); code != wire.CloseSilent {
+			t.Errorf("the silent one is closed with %d", code)
+		}
+		if code, reason := mute.ended(); code != wire.CloseSilent || !strings.Contains(reason, "hello") {
+			t.Errorf("the one without hello is closed with %d, %q", code, reason)
+		}
+		if code, _ := alive.ended(); code != 0 {
+			t.Errorf("the other is closed with %d", code)
+		}
+	})
+}
+
+func TestTooManyConnections(t *testing.T) {
+	bubble(t, Config{MaxSessions: 6}, func(t *testing.T, m *memory, h *Hub) {
+		owner := begun(t, h, "a")
+		var more []*pipe
+		for range 4 {
+			p := attach(t, h, "a")
+			p.send(t, &wire.Hello{Generation: "g", Nonce: "n", Standby: true})
+			more = append(more, p)
+		}
+		synctest.Wait()
+		if code, _ := owner.ended(); code != 0 {
+			t.Errorf("the one that delivers is closed with %d", code)
+		}
+		if code, _ := more[0].ended(); code != wire.CloseSuperseded {
+			t.Errorf("the oldest other one is closed with %d", code)
+		}
+		attach(t, h, "b")
+		attach(t, h, "c")
+		if _, err := h.Attach(Peer{Host: "d"}, &pipe{}); !errors.Is(err, ErrFull) {
+			t.Errorf("beyond MaxSessions: %v", err)
+		}
+	})
+}
+
+func TestStaleClaimDoesNotOwn(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		newer := begun(t, h, "a")
+		m.mu.Lock()
+		m.epochs["a"] = 10
+		m.mu.Unlock()
+		newest := begun(t, h, "a") // 11
+		if code, _ := newer.ended(); code != wire.CloseSuperseded {
+			t.Errorf("the older is closed with %d", code)
+		}
+		m.mu.Lock()
+		m.epochs["a"] = 4
+		m.mu.Unlock()
+		late := attach(t, h, "a") // its claim was before, its answer came after
+		late.send(t, &wire.Hello{Generation: "g", Nonce: "n"})
+		synctest.Wait()
+		if code, _ := late.ended(); code != wire.CloseSuperseded {
+			t.Errorf("the late one is closed with %d", code)
+		}
+		if code, _ := newest.ended(); code != 0 {
+			t.Errorf("the newest is closed with %d", code)
+		}
+	})
+}
+
+func TestStop(t *testing.T) {
+	var p *pipe
+	var w *Watch
+	var m *memory
+	bubble(t, Config{}, func(t *testing.T, store *memory, h *Hub) {
+		m = store
+		p = begun(t, h, "a")
+		parked := begun(t, h, "b")
+		m.onRecord = func(queue.HostEvents) error { return queue.Errorf(queue.Unavailable, "away") }
+		parked.send(t, output("b", 2, 1))
+		w = h.Watch("c")
+		synctest.Wait()
+	})
+	if code, _ := p.ended(); code != wire.CloseDrain {
+		t.Errorf("closed with %d", code)
+	}
+	if len(m.released) != 2 {
+		t.Errorf("released %v", m.released)
+	}
+	if len(w.C) != 1 {
+		t.Error("the held poll was not woken")
+	}
+}
+
+func TestWatchIsReplaced(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		first, second := h.Watch("a"), h.Watch("a")
+		<-first.C
+		if !first.Replaced() || second.Replaced() {
+			t.Error("the newer doesn't replace the older")
+		}
+		first.Close()
+		h.hint("a")
+		<-second.C
+		if n := h.Stats().Polls; n != 1 {
+			t.Errorf("%d polls", n)
+		}
+		second.Close()
+		second.Close()
+		if n := h.Stats().Polls; n != 0 || len(h.hosts) != 0 {
+			t.Errorf("%d polls, %d hosts", n, len(h.hosts))
+		}
+	})
+}

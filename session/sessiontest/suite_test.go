@@ -1,0 +1,126 @@
+package sessiontest
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/rexgate/rexgate/queue"
+	"github.com/rexgate/rexgate/queue/sqlitequeue"
+	"github.com/rexgate/rexgate/session"
+	"github.com/rexgate/rexgate/session/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func sqlite(t testing.TB) queue.Store {
+	s, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: filepath.Join(t.TempDir(), "queue.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestSocket(t *testing.T)          { Run(t, sqlite, socketTransport()) }
+func TestPoll(t *testing.T)            { Run(t, sqlite, pollTransport(1)) }
+func TestPollAlternating(t *testing.T) { Run(t, sqlite, pollTransport(2)) }
+
+// both carries sessions over the transport that is set.
+type both struct {
+	*servers
+	socket socketCarrier
+	poll   pollCarrier
+}
+
+// TestSwitch changes the transport in the middle of a job, and then
+// back, without an event lost or repeated.
+func TestSwitch(t *testing.T) {
+	b := &both{}
+	w := newWorld(t, sqlite, Transport{Kind: queue.TransportSocket, Start: func(t testing.TB, hubs []*session.Hub) Carrier {
+		b.servers = start(t, hubs)
+		b.socket, b.poll = socketCarrier{b.servers}, pollCarrier{b.servers}
+		return &b.socket
+	}})
+	h := w.host("h").attached()
+	id := w.submit("x", queue.Spec{}, h)
+	next := w.submit("x", queue.Spec{}, h)
+	j := h.jobOf(id)
+	h.accept(j)
+	want := ""
+	seq := int64(2)
+	line := func(n int64) wire.Message { return h.out(j, n, "line %d\n", n) }
+	send := func(n int) {
+		for range n {
+			if seq == 2 {
+				h.link.Send(h.started(j))
+			} else {
+				h.link.Send(line(seq))
+				want += fmt.Sprintf("line %d\n", seq)
+			}
+			seq++
+		}
+	}
+	resume := func(wel *wire.Welcome) {
+		if wel.Standby || len(wel.Executions) != 1 || wel.Executions[0].Verdict == wire.VerdictForget {
+			t.Fatalf("welcome %+v", wel)
+		}
+		// What was on the way and is stored needn't be sent again; the rest must be.
+		for s := wel.Executions[0].Stored + 1; s < seq; s++ {
+			h.link.Send(line(s))
+		}
+		if wel.Executions[0].Stored < seq-1 {
+			h.stored(j, seq-1)
+		}
+	}
+	send(20)
+	h.stored(j, seq-1)
+	for round := range 3 {
+		// To the poll: the socket is still there, and is told.
+		old := *h
+		w.car = &b.poll
+		resume(h.attach())
+		old.closed(wire.CloseSuperseded)
+		send(10)
+		h.stored(j, seq-1)
+
+		// And back, by take: the poll goes on until then.
+		old = *h
+		w.car = &b.socket
+		standby := h.hello()
+		standby.Standby = true
+		h.link = b.socket.Dial(t, h.peer, standby)
+		if wel := expect[*wire.Welcome](h); !wel.Standby {
+			t.Fatalf("welcome %+v", wel)
+		}
+		probe := h.link
+		h.link = old.link
+		send(5)
+		h.stored(j, seq-1)
+		if round == 1 { // some events are on the way when it is taken
+			send(5)
+		}
+		h.link = probe
+		h.link.Send(&wire.Take{Hello: h.hello()})
+		resume(expect[*wire.Welcome](h))
+		old.closed(wire.CloseSuperseded)
+		send(10)
+		h.stored(j, seq-1)
+	}
+	h.link.Send(h.finished(j, seq, wire.Succeeded))
+	h.stored(j, seq)
+	if got := w.output(id, h, queue.Both); got != want {
+		t.Errorf("output is\n%s\nwant\n%s", got, want)
+	}
+	x := w.execution(id, h)
+	if x.State != queue.Succeeded || x.Deliveries != 1 {
+		t.Errorf("got %v after %d deliveries", x.State, x.Deliveries)
+	}
+	h.accept(h.jobOf(next))
+}

@@ -113,15 +113,16 @@ func statusOfEnd(ctx context.Context) int {
 // show is one job being shown.
 type show struct {
 	*View
-	job   api.Job
+	job   api.Job // as it was at first
 	p     *printer
-	meter meter
+	meter meter   // it and last belong to the goroutine that watches
+	last  api.Job // the last snapshot
 }
 
 func (v *View) watch(parent context.Context, job api.Job) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	s := &show{View: v, job: job, meter: meter{began: time.Now()}}
+	s := &show{View: v, job: job, last: job, meter: meter{began: time.Now()}}
 	s.p = newPrinter(v.Out, v.Err, func(err error) { cancel(&Error{Status: ExitServer, Err: err}) })
 	if v.Format == JSONL {
 		s.p.send(piece{toStdout, encode(Event{Event: "job", Job: &job})})
@@ -146,7 +147,7 @@ func (v *View) watch(parent context.Context, job api.Job) error {
 	case errors.As(context.Cause(ctx), &e) && e.Status == ExitServer:
 		return e // stdout can't be written
 	case parent.Err() != nil && StatusOf(err) != ExitOK && StatusOf(err) != ExitFailed:
-		return v.detached(parent, s.job)
+		return v.detached(parent, s.last)
 	}
 	return err
 }
@@ -175,7 +176,7 @@ func (s *show) snapshots(ctx context.Context, o outputs) error {
 		if err != nil {
 			return err
 		}
-		s.job = j
+		s.last = j
 		now := time.Now()
 		s.meter.note(j, now)
 		if s.Err.TTY {
@@ -206,7 +207,7 @@ func (p *plainPace) due(done int, now time.Time) bool {
 // finish says how the job ended.
 func (s *show) finish(ctx context.Context) error {
 	s.p.send(piece{kind: toProgress})
-	j := s.job
+	j := s.last
 	succeeded := j.Counters["succeeded"]
 	switch s.Format {
 	case JSON:
@@ -231,7 +232,7 @@ func (s *show) finish(ctx context.Context) error {
 
 // sum is the last line: how many ended how, in how long.
 func (s *show) sum() string {
-	j := s.job
+	j := s.last
 	parts := []string{fmt.Sprintf("%d of %s succeeded", j.Counters["succeeded"], plural(j.Targets, "host"))}
 	for _, state := range endStates() {
 		if n := j.Counters[state]; n > 0 && state != "succeeded" {
@@ -250,7 +251,7 @@ const maxListed = 10
 
 // listFailed names failed hosts where they were not named as they failed.
 func (s *show) listFailed(ctx context.Context) error {
-	if s.Output != OutputNone || s.job.Failed == 0 {
+	if s.Output != OutputNone || s.last.Failed == 0 {
 		return nil
 	}
 	n := 0
@@ -259,7 +260,7 @@ func (s *show) listFailed(ctx context.Context) error {
 			return err
 		}
 		if n++; n > maxListed {
-			s.p.note(fmt.Sprintf("... and %d more. All of them:\n  %s job show --failed %s", s.job.Failed-maxListed, s.Command, s.job.ID))
+			s.p.note(fmt.Sprintf("... and %d more. All of them:\n  %s job show --failed %s", s.last.Failed-maxListed, s.Command, s.job.ID))
 			break
 		}
 		s.note(x)

@@ -28,6 +28,8 @@ type Check struct {
 // skew is how far this host's clock may be off before Diagnose speaks of it.
 const skew = 30 * time.Second
 
+const adviceCredentials = "put the proxy's user and password into its URL: http://user:password@host:port"
+
 // Diagnose tries each step of the way to each gateway, and blocks until it has, at most a minute for each.
 // It begins no session: an agent that runs meanwhile isn't disturbed. What needs a failed step
 // is left out. The error is of the configuration.
@@ -148,7 +150,7 @@ func (d *doctor) proxy(ctx context.Context, conn net.Conn, target string) (tunne
 		advice := "the proxy can't reach the gateway: ask who runs the proxy"
 		switch {
 		case pe.status == http.StatusProxyAuthRequired:
-			advice = "put the proxy's user and password into its URL: http://user:password@host:port"
+			advice = adviceCredentials
 		case pe.refuses() && d.ep.base.Scheme == "http":
 			advice = "the proxy allows no CONNECT to this port, so that no socket can be kept; the poll may work. Use https on port 443, or ask who runs the proxy to allow CONNECT"
 		case pe.refuses():
@@ -178,14 +180,16 @@ func (d *doctor) requests(ctx context.Context) {
 		return
 	}
 	took := time.Since(start)
-	d.check("clock", func() (string, string, error) { return clock(a, took, time.Now()) })
+	if a.problem != nil { // it is a gateway that answers
+		d.check("clock", func() (string, string, error) { return clock(a, took, time.Now()) })
+	}
 	if a.status == http.StatusUnauthorized && learnTime(d.l.cfg.Identity, a.header, a.problem) {
 		if again, err := exchangeOnce(rctx, d.ep, d.l.cfg.Identity, http.MethodGet, path, nil); err == nil {
 			a = again
 		}
 	}
 	accepted := a.status != http.StatusUnauthorized && a.status != http.StatusForbidden
-	if a.problem != nil || accepted {
+	if a.problem != nil {
 		d.check("token", func() (string, string, error) {
 			if !accepted {
 				return "", "this host's key isn't (or no longer) known there: an operator can see and enrol it anew", a.err()
@@ -201,6 +205,9 @@ func (d *doctor) requests(ctx context.Context) {
 			return "requests arrive, but not with this token", "", nil
 		case a.retry >= 0 && (a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable):
 			return "", fmt.Sprintf("the gateway asks to come back in %v", a.retry), a.err()
+		}
+		if a.status == http.StatusProxyAuthRequired {
+			return "", adviceCredentials, a.err()
 		}
 		return "", "something else than a gateway answers at this URL: check it, and what stands on the way", a.err()
 	})

@@ -29,6 +29,7 @@ const (
 	codeTokenTime = "token_time"
 	codeDuplicate = "duplicate"
 	codeForbidden = "forbidden"
+	codeBusy      = "busy"
 )
 
 // answer is an HTTP answer, read to its end.
@@ -131,10 +132,13 @@ func (a answer) outcome() outcome {
 	return o
 }
 
+// malformed tells whether a gateway couldn't read what it got.
+func (a answer) malformed() bool { return a.problem != nil && a.status == http.StatusBadRequest }
+
 // postOutcome is outcome for what this agent had composed: where a gateway finds that
 // wrong, repeating it is of no use.
 func (a answer) postOutcome() outcome {
-	if a.problem != nil && a.status == http.StatusBadRequest {
+	if a.malformed() {
 		return failed(faultTerminal, &TerminalError{Code: wire.CloseMalformed, Reason: a.problem.Detail})
 	}
 	if a.problem != nil && a.status == http.StatusForbidden && a.problem.Code == codeForbidden {

@@ -220,6 +220,12 @@ func (l *Link) opened(tr Transport, ep *endpoint, session int64) {
 	l.remember(tr, ep)
 }
 
+// troubled notes a refusal that the session sits out.
+func (l *Link) troubled(ep *endpoint, a answer) {
+	l.status.update(func(s *Status) { s.LastError, s.LastErrorAt = a.err().Error(), time.Now() })
+	l.log.Debug("asked to wait", "gateway", ep.url, "err", a.err(), "in", a.retry)
+}
+
 // closed notes that a session, or an attempt, has ended. The same refusal is logged
 // once, not at each attempt.
 func (l *Link) closed(tr Transport, ep *endpoint, o outcome) {

@@ -107,7 +107,10 @@ func (p *poller) hello(ctx context.Context) *outcome {
 		return &o
 	}
 	if a.status != http.StatusOK {
-		o := a.postOutcome()
+		o := a.outcome()
+		if a.malformed() {
+			o = a.postOutcome()
+		}
 		return &o
 	}
 	msgs, err := wire.Decode(a.body)
@@ -181,7 +184,10 @@ func (p *poller) poll(ctx context.Context) error {
 		case http.StatusConflict:
 			return p.conflict(a.answer)
 		default:
-			return p.end(a.answer, nil)
+			if !p.sitsOut(a.answer) {
+				return p.end(a.answer, nil)
+			}
+			p.l.troubled(p.ep, a.answer)
 		}
 		if n > 0 {
 			p.once.touch()
@@ -277,60 +283,16 @@ func (p *poller) receive(ctx context.Context, a polled) (int, error) {
 	return len(msgs), nil
 }
 
-// post sends one frame of events until it is stored, and delivers the answer.
-func (p *poller) post(ctx context.Context, frame []byte) error {
-	path := wire.PathMessages + "?session=" + strconv.FormatInt(p.session, 10)
-	for try := 1; ; try++ {
-		a, err := p.request(ctx, http.MethodPost, path, frame, 0)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil || a.status == http.StatusGatewayTimeout || a.status == http.StatusBadGateway {
-			if try >= tries {
-				return p.end(a, err)
-			}
-			if !sleep(ctx, p.jitter()) {
-				return ctx.Err()
-			}
-			continue
-		}
-		switch a.status {
-		case http.StatusOK, http.StatusNoContent:
-			return p.posted(ctx, a)
-		case http.StatusConflict:
-			return p.conflict(a)
-		}
-		return &sessionEnd{a.postOutcome()}
+// sitsOut tells whether a refusal is to be waited for in the session, which needs no
+// other hello then: where there is no other gateway to go to, or the gateway is
+// still busy with the POST before.
+func (p *poller) sitsOut(a answer) bool {
+	switch a.status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		busy := a.problem != nil && a.problem.Code == codeBusy
+		return a.retry >= 0 && (busy || len(p.l.endpoints) == 1)
 	}
-}
-
-func (p *poller) posted(ctx context.Context, a answer) error {
-	var msgs []wire.Message
-	if a.status == http.StatusOK {
-		var err error
-		if msgs, err = wire.Decode(a.body); err != nil {
-			return p.end(a, fmt.Errorf("the answer isn't a gateway's: %w", err))
-		}
-	}
-	if err := p.l.baton.get(ctx); err != nil {
-		return err
-	}
-	defer p.l.baton.put()
-	for _, m := range msgs {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		p.l.deliver(p.peer, m)
-	}
-	p.pump.moved()
-	if a.retry >= 0 {
-		select {
-		case <-p.sooner:
-		default:
-		}
-		p.sooner <- time.Now().Add(a.retry) // there is room: only this goroutine sends
-	}
-	return nil
+	return false
 }
 
 // conflict reads a 409: another session is the current one, or another machine has

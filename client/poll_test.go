@@ -1,13 +1,13 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -270,6 +270,62 @@ func TestPollGoesToTheNextGatewayAndComesBack(t *testing.T) {
 	})
 }
 
+func TestOutageIsSatOutInTheSession(t *testing.T) {
+	var away atomic.Bool
+	var tries int
+	bubble(t, 1, func(r *rig, cfg *Config) {
+		polling(r, cfg)
+		r.gates[0].hook = func(w http.ResponseWriter, q *http.Request) bool {
+			if away.Load() {
+				tries++
+				fail(w, 503, "unavailable", "15")
+				return true
+			}
+			return false
+		}
+	}, func(r *rig) {
+		g := r.gates[0]
+		r.start()
+		r.up(Poll)
+		g.submit(jobA)
+		g.waitFinished(jobA)
+		away.Store(true)
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		if st := r.link.Status(); !st.Up || !strings.Contains(st.LastError, "unavailable") {
+			t.Errorf("status %+v", st)
+		}
+		if tries < 75 || tries > 85 {
+			t.Errorf("%d tries", tries)
+		}
+		away.Store(false)
+		g.submit(jobB)
+		g.waitFinished(jobB)
+		if len(g.hellos) != 1 {
+			t.Errorf("%d hellos", len(g.hellos))
+		}
+	})
+}
+
+func TestPostThatIsStillBeingServedIsWaitedFor(t *testing.T) {
+	n := 0
+	bubble(t, 2, func(r *rig, cfg *Config) {
+		polling(r, cfg)
+		r.gates[0].hook = func(w http.ResponseWriter, q *http.Request) bool {
+			if q.URL.Path == wire.PathMessages && q.URL.RawQuery != "" && n < 5 {
+				n++
+				fail(w, 429, "busy", "1")
+				return true
+			}
+			return false
+		}
+	}, func(r *rig) {
+		r.gates[0].submit(jobA)
+		r.start()
+		r.gates[0].waitFinished(jobA)
+	})
+}
+
 func TestPollShortensItsWaitWhereSomethingCutsIt(t *testing.T) {
 	var log pollLog
 	bubble(t, 1, func(r *rig, cfg *Config) {
@@ -370,64 +426,5 @@ func TestEventsThatAreNeverAcknowledgedAreGivenAgain(t *testing.T) {
 		r.start()
 		r.gates[0].waitFinished(jobA)
 		r.startedOnce(jobA)
-	})
-}
-
-func TestRunOnce(t *testing.T) {
-	for _, mode := range []Mode{ModeAuto, ModePoll, ModeSocket} {
-		bubble(t, 1, func(r *rig, cfg *Config) { cfg.Mode = mode }, func(r *rig) {
-			g := r.gates[0]
-			g.retry = "20"
-			g.submit(names(5)...)
-			if err := r.link.RunOnce(context.Background(), r.agent, 0); err != nil {
-				t.Errorf("%s: %v", mode, err)
-			}
-			g.waitFinished(names(5)...)
-			for _, q := range g.asked() {
-				if strings.Contains(q, wire.PathPoll) && !strings.Contains(q, "wait=0s") {
-					t.Errorf("held: %s", q)
-				}
-				if strings.Contains(q, wire.PathSocket) != (mode == ModeSocket) && strings.Contains(q, wire.PathSocket) {
-					t.Errorf("%s: %s", mode, q)
-				}
-			}
-			// And with nothing to do, at once.
-			start := time.Now()
-			link, _ := NewLink(r.link.cfg)
-			if err := link.RunOnce(context.Background(), r.agent, 0); err != nil {
-				t.Errorf("%s: %v", mode, err)
-			}
-			if d := time.Since(start); d > 2*time.Second {
-				t.Errorf("%s: nothing took %v", mode, d)
-			}
-		})
-	}
-}
-
-func TestRunOnceWithoutAGateway(t *testing.T) {
-	bubble(t, 1, func(r *rig, cfg *Config) { cfg.Gateways = []string{"http://nobody", "http://noone"} }, func(r *rig) {
-		err := r.link.RunOnce(context.Background(), r.agent, 0)
-		if err == nil || !strings.Contains(err.Error(), "no gateway could be reached") || !strings.Contains(err.Error(), "refused") {
-			t.Errorf("RunOnce returned %v", err)
-		}
-	})
-}
-
-func TestRunOnceEndsWithItsContext(t *testing.T) {
-	bubble(t, 1, nil, func(r *rig) {
-		g := r.gates[0]
-		g.hook = func(w http.ResponseWriter, q *http.Request) bool {
-			if q.URL.Path == wire.PathMessages && q.URL.RawQuery != "" {
-				fail(w, 503, "unavailable", "5")
-				return true
-			}
-			return false
-		}
-		g.submit(jobA)
-		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
-		defer cancel()
-		if err := r.link.RunOnce(ctx, r.agent, 0); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("RunOnce returned %v", err)
-		}
 	})
 }

@@ -87,8 +87,8 @@ const defaultServer = "http://127.0.0.1:8080"
 // load fills the settings that were not given as flags.
 func (a *app) load() error {
 	o := settings.Options{Prefix: settings.PrefixCtl}
-	if dir, err := os.UserConfigDir(); err == nil {
-		o.DefaultFile = filepath.Join(dir, "rexctl", "config.yaml")
+	if dir, err := configDir(); err == nil {
+		o.DefaultFile = filepath.Join(dir, "config.yaml")
 	}
 	all, err := settings.Load(a.flags, o)
 	if err != nil {
@@ -145,17 +145,30 @@ func (a *app) connect(retry time.Duration) (*operator.Client, error) {
 func (a *app) token() (func() (string, error), error) {
 	path := a.tokenFile
 	if path == "" {
-		dir, err := os.UserConfigDir()
+		dir, err := configDir()
 		if err != nil {
 			return nil, ctl.Usagef("--token-file is not set, and there is no place for a default: %w", err)
 		}
-		path = filepath.Join(dir, "rexctl", "token")
+		path = filepath.Join(dir, "token")
 		if _, err := os.Stat(path); err != nil {
 			return nil, &ctl.Error{Status: ctl.ExitServer, Err: fmt.Errorf(
-				"no token: --token-file and REXCTL_TOKEN_FILE are not set, and %s isn't there; rexgate token operator makes one", path)}
+				"no token: --token-file and REXCTL_TOKEN_FILE are not set, and %s isn't there; on the server, rexgate token operator makes one", path)}
 		}
 	}
 	return operator.TokenFile(path), nil
+}
+
+// configDir is where rexctl's files are, on every system.
+func configDir() (string, error) {
+	dir := os.Getenv("XDG_CONFIG_HOME")
+	if dir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Join(home, ".config")
+	}
+	return filepath.Join(dir, "rexctl"), nil
 }
 
 // view is how jobs are shown with these settings.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -128,9 +129,10 @@ func Explain(err error) string {
 
 // missingItems gives the items that the problem's text doesn't name.
 func missingItems(p *api.Problem) []string {
+	words := strings.FieldsFunc(p.Detail, func(r rune) bool { return strings.ContainsRune(" \t\",:;", r) })
 	var out []string
 	for _, it := range p.Items {
-		if !strings.Contains(p.Detail, it) {
+		if !slices.Contains(words, it) {
 			out = append(out, safetext.Line(it))
 		}
 	}

@@ -28,6 +28,7 @@ type host struct {
 	faults *rand.Rand // nil = none
 
 	noRange  bool // answers 200 with everything
+	asked    func(n int64) // called with each request for output
 	requests atomic.Int64
 	cuts     atomic.Int64
 }
@@ -90,7 +91,10 @@ func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *host) output(w http.ResponseWriter, r *http.Request) {
-	h.requests.Add(1)
+	n := h.requests.Add(1)
+	if h.asked != nil {
+		h.asked(n)
+	}
 	if h.fault(7) {
 		w.Header().Set("Retry-After", "0")
 		problem(w, 503, "unavailable", "the store is away")
@@ -218,13 +222,12 @@ func TestQuietOutput(t *testing.T) {
 	h := newHost()
 	h.write([]byte("a"))
 	c := serve(t, h, func(o *Options) { o.Silence = 20 * time.Millisecond; o.Patience = time.Millisecond })
-	go func() {
-		for h.requests.Load() < 4 {
-			time.Sleep(time.Millisecond)
+	h.asked = func(n int64) {
+		if n == 4 {
+			h.write([]byte("b"))
+			h.end()
 		}
-		h.write([]byte("b"))
-		h.end()
-	}()
+	}
 	var got strings.Builder
 	_, err := c.CopyOutput(t.Context(), &got, OutputRequest{Job: "j", Host: "h", Stream: Stdout, Follow: true,
 		Trouble: func(err error) { t.Errorf("trouble: %v", err) }})

@@ -134,7 +134,7 @@ func (c *conn) Write(frame []byte) error {
 	c.writing.Store(0)
 	switch took := time.Since(began); {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.ws.CloseNow() // in the middle of a frame no other can be written
+		// In the middle of a frame no other can be written: Close just closes.
 		return fmt.Errorf("%w: a frame of %d bytes was not read in %v", session.ErrSlow, len(frame), took)
 	case err != nil:
 		return err

@@ -27,7 +27,7 @@ type host struct {
 	ended  bool
 	faults *rand.Rand // nil = none
 
-	noRange  bool // answers 200 with everything
+	noRange  bool          // answers 200 with everything
 	asked    func(n int64) // called with each request for output
 	requests atomic.Int64
 	cuts     atomic.Int64

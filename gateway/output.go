@@ -254,7 +254,9 @@ func (o *outputAnswer) read(ctx context.Context, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	chunks, err := o.g.store.Output(ctx, queue.OutputQuery{
-		Job: o.job, Host: o.host, Stream: o.stream, Offset: o.offset, Limit: int(min(limit, outputRead)),
+		// Not less than a chunk, whatever is wanted: an answer may be a gap alone where the
+		// chunk behind it doesn't fit, and would look like the end.
+		Job: o.job, Host: o.host, Stream: o.stream, Offset: o.offset, Limit: outputRead,
 	})
 	if err != nil {
 		return nil, err

@@ -61,7 +61,8 @@ func (s *Server) Run(ctx context.Context) error {
 	// The parts outlive ctx: while the gateway drains, sessions still report.
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	servers := []*http.Server{s.newHTTP(parts, s.gateway)}
+	main := s.newHTTP(parts, s.gateway)
+	servers := []*http.Server{main}
 	failed := make(chan error, 3)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -69,7 +70,7 @@ func (s *Server) Run(ctx context.Context) error {
 			failed <- err
 		}
 	})
-	wg.Go(func() { failed <- s.serve(servers[0]) })
+	wg.Go(func() { failed <- s.serve(main) })
 	if s.config.Admin != nil {
 		admin := s.newHTTP(parts, s.gateway.Admin())
 		servers = append(servers, admin)

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/rexgate/rexgate/cmd/settings"
+	"github.com/rexgate/rexgate/gateway"
+)
+
+func newCheckConfig() *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use:   "check-config",
+		Short: "Check the settings of serve and print those that are effective",
+		Long: `Checks the settings as serve would, the files that they name included, and prints
+those that are effective as a YAML file, each with where it comes from. It opens
+neither store nor port.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := c.load(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			if err := c.checkFiles(); err != nil {
+				return err
+			}
+			return printSettings(cmd.OutOrStdout(), all)
+		},
+	}
+	c.flags(cmd.Flags())
+	return cmd
+}
+
+// checkFiles reads the files that the settings name.
+func (c *config) checkFiles() error {
+	if c.tlsCert != "" {
+		if _, err := gateway.TLSFromFiles(c.tlsCert, c.tlsKey, slog.New(slog.DiscardHandler)); err != nil {
+			return err
+		}
+	}
+	if _, err := c.caFingerprint(); err != nil {
+		return err
+	}
+	if c.redisPasswordFile != "" {
+		if _, err := settings.ReadSecret(c.redisPasswordFile); err != nil {
+			return fmt.Errorf("--redis-password-file: %w", err)
+		}
+	}
+	return nil
+}
+
+func printSettings(w io.Writer, all []settings.Setting) error {
+	for _, s := range all {
+		line, err := yaml.Marshal(map[string]string{s.Name: s.Value})
+		if err != nil {
+			return err
+		}
+		from := string(s.Source)
+		if s.Origin != "" {
+			from = s.Origin
+		}
+		if _, err := fmt.Fprintf(w, "%-40s # %s\n", strings.TrimSpace(string(line)), from); err != nil {
+			return err
+		}
+	}
+	return nil
+}

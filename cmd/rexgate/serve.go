@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rexgate/rexgate/gateway"
+	"github.com/rexgate/rexgate/gateway/auth"
+	"github.com/rexgate/rexgate/queue"
+)
+
+func newServe() *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a gateway",
+		Long: `Runs a gateway until SIGTERM or SIGINT. By default it keeps everything in one file of
+the data directory; several gateways share a Redis (--redis).`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := c.load(cmd.Flags()); err != nil {
+				return err
+			}
+			log, err := c.newLog(cmd.ErrOrStderr())
+			if err != nil {
+				return usageError{err}
+			}
+			return c.serve(cmd.Context(), cmd.OutOrStdout(), log)
+		},
+	}
+	c.flags(cmd.Flags())
+	return cmd
+}
+
+// serve opens what a gateway needs, runs it until ctx ends, and closes all again.
+func (c *config) serve(ctx context.Context, out io.Writer, log *slog.Logger) (err error) {
+	g, err := c.gatewayConfig(log)
+	if err != nil {
+		return err
+	}
+	if c.dataDir != "" {
+		if err := os.MkdirAll(c.dataDir, 0o700); err != nil {
+			return fmt.Errorf("can't make the data directory: %w", err)
+		}
+	}
+	var first bool
+	if g.Signer, first, err = auth.LoadOrCreateSigner(c.keyPath()); err != nil {
+		return err
+	}
+	store, where, err := c.openStore(ctx, log)
+	if err != nil {
+		return fmt.Errorf("can't open the store %s: %w", where, err)
+	}
+	defer func() {
+		if cerr := store.Close(); cerr != nil && err == nil {
+			err = fmt.Errorf("the store %s: %w", where, cerr)
+		}
+	}()
+	g.Store = store
+	s := gateway.ServerConfig{DrainTime: c.drainTime}
+	if c.tlsCert != "" {
+		if s.TLS, err = gateway.TLSFromFiles(c.tlsCert, c.tlsKey, log); err != nil {
+			return err
+		}
+	}
+	if s.Listener, err = net.Listen("tcp", c.listen); err != nil {
+		return fmt.Errorf("can't listen on %s: %w", c.listen, err)
+	}
+	defer s.Listener.Close() // the server does it, once there is one
+	if c.adminListen != "" {
+		if s.Admin, err = net.Listen("tcp", c.adminListen); err != nil {
+			return fmt.Errorf("can't listen on %s for the admin: %w", c.adminListen, err)
+		}
+		defer s.Admin.Close()
+	}
+	url, single := urlOf(s.Listener.Addr(), s.TLS != nil)
+	if g.PublicURL == "" && single {
+		g.PublicURL = url
+	}
+	s.Gateway = g
+	server, err := gateway.NewServer(s)
+	if err != nil {
+		return err
+	}
+	c.greet(out, url, where, s.Admin, first)
+	if err := server.Run(ctx); err != nil {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// gatewayConfig is what the settings say of the gateway itself.
+func (c *config) gatewayConfig(log *slog.Logger) (gateway.Config, error) {
+	g := gateway.Config{
+		Name: c.name, PublicURL: strings.TrimRight(c.publicURL, "/"), LeaseTTL: c.leaseTTL,
+		ReconnectHosts: c.reconnectHosts, ReconnectWindow: c.reconnectWindow, Log: log,
+		Retention: queue.Retention{OutputAge: c.keepOutput, RecordAge: c.keepRecords,
+			OutputBytes: int64(c.keepOutputBytes), RecordBytes: int64(c.keepRecordsBytes)},
+	}
+	g.Poll.Rate, g.Poll.Log = c.pollRate, log
+	if g.Name == "" {
+		machine, err := os.Hostname()
+		if err != nil {
+			machine = "gateway"
+		}
+		g.Name = machine + "-" + strings.ToLower(rand.Text()[:6])
+	}
+	var err error
+	g.CASHA256, err = c.caFingerprint()
+	return g, err
+}
+
+// caFingerprint is what enrolment tokens say of the CA.
+func (c *config) caFingerprint() (string, error) {
+	if c.tlsCA == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(c.tlsCA)
+	if err != nil {
+		return "", fmt.Errorf("--tls-ca: %w", err)
+	}
+	block, _ := pem.Decode(b)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return "", fmt.Errorf("--tls-ca: %s holds no PEM certificate", c.tlsCA)
+	}
+	if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+		return "", fmt.Errorf("--tls-ca: %s: %w", c.tlsCA, err)
+	}
+	sum := sha256.Sum256(block.Bytes)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// urlOf is the URL of an address; single is false if it stands for several.
+func urlOf(addr net.Addr, tls bool) (url string, single bool) {
+	scheme := "http"
+	if tls {
+		scheme = "https"
+	}
+	tcp, ok := addr.(*net.TCPAddr)
+	return scheme + "://" + addr.String(), ok && !tcp.IP.IsUnspecified()
+}
+
+// greet tells whoever starts the gateway where it is and what to do next.
+func (c *config) greet(out io.Writer, url, store string, admin net.Listener, first bool) {
+	fmt.Fprintf(out, "rexgate %s listens on %s, with the store %s\n", versionText(), url, store)
+	if admin != nil {
+		fmt.Fprintf(out, "metrics and pprof are on http://%s\n", admin.Addr())
+	}
+	if !first {
+		return
+	}
+	flag := "--data-dir " + c.dataDir
+	if c.operatorKey != "" {
+		flag = "--operator-key " + c.operatorKey
+	}
+	fmt.Fprintf(out, "The key that signs operators' tokens was made: %s. Make yourself a token:\n  rexgate token operator %s --out ~/.config/rexctl/token\n", c.keyPath(), flag)
+}

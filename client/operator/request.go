@@ -23,6 +23,9 @@ const (
 	tryTimeout = 30 * time.Second // of one try, besides what the server was asked to wait
 )
 
+// ErrUnreachable is in the chain of errors where no answer came at all.
+var ErrUnreachable = errors.New("can't reach")
+
 // request is a call of the API.
 type request struct {
 	method string
@@ -133,7 +136,7 @@ func (c *Client) send(ctx context.Context, r request, header http.Header) (*http
 		if errors.As(err, &ue) {
 			err = ue.Err // its text repeats the URL
 		}
-		return nil, &failure{err: fmt.Errorf("can't reach %s: %w", c.base, err), final: finalTransport(err)}
+		return nil, &failure{err: fmt.Errorf("%w %s: %w", ErrUnreachable, c.base, err), final: finalTransport(err)}
 	}
 	return resp, nil
 }

@@ -61,6 +61,8 @@ func presence(h api.Host) string {
 	switch {
 	case h.Revoked:
 		parts = append(parts, "revoked")
+	case h.Online && h.Transport == "":
+		parts = append(parts, "online")
 	case h.Online:
 		parts = append(parts, h.Transport)
 	default:

@@ -2,7 +2,6 @@ package main
 
 import (
 	"iter"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -160,13 +159,7 @@ func when(t *time.Time) string {
 }
 
 // age writes how long ago something was.
-func age(t time.Time) string {
-	d := max(0, time.Since(t))
-	if d < 10*time.Second {
-		return strconv.Itoa(int(d/time.Second)) + "s"
-	}
-	return ctl.Span(d)
-}
+func age(t time.Time) string { return ctl.Seconds(time.Since(t)) }
 
 // pairs writes labels and facts: sorted, as typed.
 func pairs(m map[string]string) string {

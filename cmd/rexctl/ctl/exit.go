@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/rexgate/rexgate/client/operator"
 	"github.com/rexgate/rexgate/cmd/rexctl/safetext"
 	"github.com/rexgate/rexgate/gateway/api"
 )
@@ -113,7 +115,16 @@ func Finish(stderr io.Writer, program string, err error) int {
 // Explain is the text of an error with what to do about it. It is safe to show.
 func Explain(err error) string {
 	text := safetext.Line(err.Error())
-	var p *api.Problem
+	var (
+		p    *api.Problem
+		cert *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &cert):
+		return text + "; if it is the right server, give its CA with --ca"
+	case errors.Is(err, operator.ErrUnreachable):
+		return text + "; is it running, and is --server right?"
+	}
 	if !errors.As(err, &p) {
 		return text
 	}

@@ -58,7 +58,7 @@ func (m *meter) line(j api.Job, now time.Time, width int) string {
 		}
 		parts = append(parts, fmt.Sprintf(format, r))
 	}
-	parts = append(parts, Span(now.Sub(m.began).Truncate(time.Second)))
+	parts = append(parts, Seconds(now.Sub(m.began)))
 	s := strings.Join(parts, ", ")
 	if width > 0 && len(s) > width {
 		parts[2] = fmt.Sprintf("%d outstanding", j.Outstanding)

@@ -100,6 +100,14 @@ func Span(d time.Duration) string {
 	return fmt.Sprintf("%dd%02dh", s/86400, s%86400/3600)
 }
 
+// Seconds is Span without parts of a second.
+func Seconds(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%ds", max(0, d)/time.Second)
+	}
+	return Span(d)
+}
+
 func plural(n int, one string) string {
 	if n == 1 {
 		return fmt.Sprintf("1 %s", one)

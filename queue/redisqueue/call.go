@@ -1,0 +1,205 @@
+package redisqueue
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rexgate/rexgate/queue"
+)
+
+// patience is how long a command is repeated while its slot is moving.
+const patience = 10 * time.Second
+
+// enter lets a verb in, unless the store is closed; the verb calls leave.
+func (s *Store) enter() error {
+	s.closing.RLock()
+	defer s.closing.RUnlock()
+	if s.closed {
+		return &queue.Error{Code: queue.Unavailable, Message: "redis: the store is closed"}
+	}
+	s.verbs.Add(1)
+	return nil
+}
+
+func (s *Store) leave() { s.verbs.Done() }
+
+// eval runs a script on the master of its keys.
+func (s *Store) eval(ctx context.Context, sc *script, keys []string, args ...any) (any, error) {
+	var v any
+	err := s.persist(ctx, func() (err error) {
+		v, err = s.rdb.EvalSha(ctx, sc.sha, keys, args...).Result()
+		if noScript(err) {
+			v, err = s.rdb.Eval(ctx, sc.body, keys, args...).Result()
+		}
+		return err
+	})
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	return v, failed(sc.name, err)
+}
+
+// persist repeats fn while it fails for a slot on its way.
+func (s *Store) persist(ctx context.Context, fn func() error) error {
+	until := time.Now().Add(patience)
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		err := fn()
+		if !passing(err) || time.Now().After(until) {
+			return err
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		case <-timer.C:
+		}
+	}
+}
+
+// evalPart runs a script of a partition.
+func (s *Store) evalPart(ctx context.Context, sc *script, p int, extra []string, args ...any) (any, error) {
+	return s.eval(ctx, sc, s.k.with(p, extra...), s.args(args)...)
+}
+
+// gathered is evalPart, sent together with those of other goroutines to the
+// same master.
+func (s *Store) gathered(ctx context.Context, sc *script, p int, extra []string, args ...any) (any, error) {
+	keys, args := s.k.with(p, extra...), s.args(args)
+	v, err := s.lanes.do(ctx, sc, keys, args)
+	switch {
+	case err == nil:
+		return v, nil
+	case noScript(err) || passing(err) || s.cluster && redis.HasErrorPrefix(err, "REX ") == false && ctx.Err() == nil:
+		return s.eval(ctx, sc, keys, args...)
+	}
+	return nil, failed(sc.name, err)
+}
+
+// args puts the clock's offset before a script's own arguments.
+func (s *Store) args(own []any) []any {
+	return append(append(make([]any, 0, len(own)+1), s.offset()), own...)
+}
+
+// offset is what tests add to the store's clock, in microseconds.
+func (s *Store) offset() int64 {
+	if s.opts.ClockOffset == nil {
+		return 0
+	}
+	return s.opts.ClockOffset().Microseconds()
+}
+
+// call is one script of many that run at once.
+type call struct {
+	sc   *script
+	keys []string
+	args []any
+
+	val any
+	err error
+}
+
+// evalAll runs scripts in one pipeline per master; each call has its own
+// result. The error is the first of them.
+func (s *Store) evalAll(ctx context.Context, calls []*call) error {
+	for rest := calls; len(rest) > 0; {
+		n := min(len(rest), Partitions)
+		pipe := s.rdb.Pipeline()
+		cmds := make([]*redis.Cmd, n)
+		for i, c := range rest[:n] {
+			cmds[i] = pipe.EvalSha(ctx, c.sc.sha, c.keys, c.args...)
+		}
+		_, _ = pipe.Exec(ctx) // each command has its error
+		for i, c := range rest[:n] {
+			c.val, c.err = cmds[i].Result()
+			if errors.Is(c.err, redis.Nil) {
+				c.err = nil
+			}
+			if noScript(c.err) || passing(c.err) {
+				c.val, c.err = s.eval(ctx, c.sc, c.keys, c.args...)
+			}
+			c.err = failed(c.sc.name, c.err)
+		}
+		rest = rest[n:]
+	}
+	for _, c := range calls {
+		if c.err != nil {
+			return c.err
+		}
+	}
+	return nil
+}
+
+// pipeline sends plain commands together. Nil answers are no errors.
+func (s *Store) pipeline(ctx context.Context, op string, fill func(redis.Pipeliner)) error {
+	err := s.persist(ctx, func() error {
+		pipe := s.rdb.Pipeline()
+		fill(pipe)
+		cmds, err := pipe.Exec(ctx)
+		for _, c := range cmds {
+			if e := c.Err(); e != nil && !errors.Is(e, redis.Nil) {
+				return e
+			}
+		}
+		if errors.Is(err, redis.Nil) {
+			return nil
+		}
+		return err
+	})
+	return failed(op, err)
+}
+
+// each calls fn for 0..n-1, at most width at a time, and gives the first error;
+// after one, no more are begun.
+func each(n, width int, fn func(i int) error) error {
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex // guards next and first
+		next  int
+		first error
+	)
+	take := func() (int, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if first != nil || next >= n {
+			return 0, false
+		}
+		next++
+		return next - 1, true
+	}
+	for range min(n, width) {
+		wg.Go(func() {
+			for i, ok := take(); ok; i, ok = take() {
+				if err := fn(i); err != nil {
+					mu.Lock()
+					if first == nil {
+						first = err
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return first
+}
+
+// masters calls fn for every master, one at a time.
+func (s *Store) masters(ctx context.Context, fn func(ctx context.Context, node *redis.Client) error) error {
+	switch c := s.rdb.(type) {
+	case *redis.ClusterClient:
+		var mu sync.Mutex // ForEachMaster calls in parallel
+		return c.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+			mu.Lock()
+			defer mu.Unlock()
+			return fn(ctx, node)
+		})
+	case *redis.Client:
+		return fn(ctx, c)
+	}
+	return errors.New("unknown kind of client")
+}

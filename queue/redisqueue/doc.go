@@ -1,0 +1,67 @@
+// Package redisqueue is the reference queue.Store: Redis 7.0 or later, or
+// Valkey, standalone, under Sentinel, or as a cluster.
+//
+// # Keys
+//
+// Every key begins with the prefix of [Options] ("rexgate:"). Hosts are spread
+// over 128 partitions by a hash of their id; {p} is the hash tag of a
+// partition, one of 128 that lie evenly over the cluster's slots. All of a host
+// is in one slot, so that one script changes its queue, records and
+// counters together.
+//
+//	{p}:x                    hash    host/job -> execution, packed; none while it is planned
+//	{p}:q:<host>             zset    what a host has that is neither planned nor ended, all scores 0. A member
+//	                                 is a class (1 in flight, 2 queued, 3 waiting for not_before), the lane,
+//	                                 100-priority, the job's age, the job: so they sort in order of delivery
+//	{p}:js                   hash    s<job> -> what is fixed of a job: lane, times, number of targets here
+//	                                 c<job> -> what moves: cursor of the expansion, control, counters, bytes
+//	{p}:jb                   hash    <job>:<n> -> 128 state bytes, in order of the targets
+//	{p}:jt:<job>             string  the targets, packed and frozen
+//	{p}:own                  hash    host -> incarnation, revoked, deleted, duplicate, session, slots
+//	{p}:hosts, ver, facts    hash    host -> key and labels; their version; host -> facts
+//	{p}:lease                zset    host/job by service time: ends of leases, and of silence
+//	{p}:expiry, delayed      zset    host/job by deliver_until; by not_before
+//	{p}:ready                zset    <gateway> NUL <host>: hosts that a Lease would give something
+//	{p}:clock                hash    the queue.ServiceClock of the partition
+//	{p}:gw                   hash    gateway -> until when it lives
+//	{p}:drain                hash    hosts whose old executions a sweep goes on ending
+//	{p}:o:<host>/<job>       list    output segments of at most 64 KiB, each after the offsets at which it
+//	                                 begins; output of up to 512 bytes is in the record instead
+//	{jobs}:all               hash    job -> commit record: numbers of targets by partition, control
+//	{jobs}:open, time        zset    jobs with something to expand; all jobs by age
+//	{jobs}:idem, pending     hash    idempotency key -> job; submits under way
+//	{jobs}:driver            hash    job -> who expands it
+//	{jobs}:live, done, outs, outdel  zset  for retention: jobs that may not have ended; that have; of these
+//	                                 those with output; whose output is being removed
+//	{jobs}:sizes, totals, del, meta  hash  what ended jobs take; jobs being removed; numbers of this layout
+//	job:{<job>}              hash    spec and script
+//	tok:<digest>             hash    hosts and keys that an enrolment token has enrolled
+//	hints:<gateway>          sharded pub/sub channel, host ids
+//
+// Shared hashes take the place of keys per job where a script can't know before it runs
+// which jobs it will meet: every key a script touches is declared, so that in a
+// migrating slot it either runs whole or is refused whole (TRYAGAIN), and is repeated for that
+// partition alone.
+//
+// A target's ordinal counts partition by partition. Values are MessagePack arrays; the
+// fields are named in lua/common.lua and record.go.
+//
+// # Scripts
+//
+// lua/ has them, each with its keys, arguments and answer. They read and decide
+// first and write at the end; their first line has Redis refuse them before
+// they start where writing isn't possible (out of memory, read only,
+// failed disk). They take their time from Redis. Every one may run twice: the client repeats
+// what timed out.
+//
+// # Durability
+//
+// What is acknowledged is as durable as Redis' own setting makes it: with
+// appendfsync always, fsynced; with everysec, safe from a killed Redis, and up to a
+// second can be lost with the machine; with a failover, what the replica hadn't
+// received is lost. Redis must not evict (maxmemory-policy noeviction), which Open checks.
+//
+// # Lock order
+//
+// No lock is held over I/O or another lock.
+package redisqueue

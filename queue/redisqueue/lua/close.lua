@@ -1,0 +1,11 @@
+-- close.lua: nothing is left to expand, unless a cancel came meanwhile.
+--
+-- KEYS: 1 all, 2 open, 3 driver
+-- ARGV: 1 job, 2 control that the caller acted on
+-- Returns: 1 if closed
+
+local v = redis.call('HGET', KEYS[1], ARGV[1])
+if v and cmsgpack.unpack(v)[4] ~= ARGV[2] then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
+return 1

@@ -1,0 +1,149 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const slots = 16384
+
+// Cluster is a Redis Cluster of masters without replicas.
+type Cluster struct {
+	Nodes []*Server
+	URL   string // names all nodes
+
+	t testing.TB
+}
+
+// StartCluster makes a cluster of n servers that share the slots evenly, and
+// returns when all of them serve.
+func StartCluster(t testing.TB, n int) *Cluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := &Cluster{t: t}
+	var addrs []string
+	for range n {
+		bus := strconv.Itoa(freePort(t))
+		s := Start(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "5000", "--cluster-port", bus)
+		c.Nodes = append(c.Nodes, s)
+		addrs = append(addrs, s.Addr)
+		rdb := s.Client()
+		from, to := (len(c.Nodes)-1)*slots/n, len(c.Nodes)*slots/n-1
+		c.must(rdb.ClusterAddSlotsRange(ctx, from, to).Err())
+		c.must(rdb.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", len(c.Nodes)).Err())
+		if len(c.Nodes) > 1 {
+			host, port, _ := strings.Cut(s.Addr, ":")
+			first := c.Nodes[0].Client()
+			c.must(first.Do(ctx, "CLUSTER", "MEET", host, port, bus).Err())
+			c.must(first.Close())
+		}
+		c.must(rdb.Close())
+	}
+	c.URL = "redis://" + strings.Join(addrs, ",")
+	c.await(ctx, func(rdb *redis.Client) bool {
+		info, err := rdb.ClusterInfo(ctx).Result()
+		return err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", n)) &&
+			strings.Contains(info, fmt.Sprintf("cluster_slots_ok:%d\r", slots))
+	})
+	return c
+}
+
+// Client makes a client of this server alone; the caller closes it.
+func (s *Server) Client() *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: s.Addr})
+}
+
+// await asks every node again and again until all agree.
+func (c *Cluster) await(ctx context.Context, ok func(*redis.Client) bool) {
+	c.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for _, s := range c.Nodes {
+		rdb := s.Client()
+		for !ok(rdb) {
+			select {
+			case <-ctx.Done():
+				c.t.Fatalf("cluster: node %s isn't as it should be in time", s.Addr)
+			case <-tick.C:
+			}
+		}
+		c.must(rdb.Close())
+	}
+}
+
+func (c *Cluster) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatalf("cluster: %v", err)
+	}
+}
+
+// Owner gives the index of the node that has the key's slot, and the slot.
+func (c *Cluster) Owner(ctx context.Context, key string) (node, slot int) {
+	c.t.Helper()
+	rdb := c.Nodes[0].Client()
+	defer rdb.Close()
+	n, err := rdb.ClusterKeySlot(ctx, key).Result()
+	c.must(err)
+	ranges, err := rdb.ClusterSlots(ctx).Result()
+	c.must(err)
+	for _, r := range ranges {
+		if int(n) >= r.Start && int(n) <= r.End {
+			for i, s := range c.Nodes {
+				if s.Addr == r.Nodes[0].Addr {
+					return i, int(n)
+				}
+			}
+		}
+	}
+	c.t.Fatalf("cluster: nobody has slot %d", n)
+	return 0, 0
+}
+
+// Migrate moves a slot to another node, as an operator's tool does, a few keys at
+// a time; between the steps it calls during, if that isn't nil.
+func (c *Cluster) Migrate(ctx context.Context, slot, from, to int, during func()) {
+	c.t.Helper()
+	source, target := c.Nodes[from].Client(), c.Nodes[to].Client()
+	defer source.Close()
+	defer target.Close()
+	sourceID, err := source.ClusterMyID(ctx).Result()
+	c.must(err)
+	targetID, err := target.ClusterMyID(ctx).Result()
+	c.must(err)
+	c.must(target.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", sourceID).Err())
+	c.must(source.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", targetID).Err())
+	host, port, _ := strings.Cut(c.Nodes[to].Addr, ":")
+	for {
+		keys, err := source.ClusterGetKeysInSlot(ctx, slot, 3).Result()
+		c.must(err)
+		if len(keys) == 0 {
+			break
+		}
+		args := []any{"MIGRATE", host, port, "", 0, 5000, "KEYS"}
+		for _, k := range keys {
+			args = append(args, k)
+		}
+		c.must(source.Do(ctx, args...).Err())
+		if during != nil {
+			during()
+		}
+	}
+	// The target first: it is to know before anyone is sent there.
+	c.must(target.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", targetID).Err())
+	c.must(source.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", targetID).Err())
+	for i, s := range c.Nodes {
+		if i != from && i != to {
+			rdb := s.Client()
+			c.must(rdb.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", targetID).Err())
+			c.must(rdb.Close())
+		}
+	}
+}

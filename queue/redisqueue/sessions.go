@@ -1,0 +1,161 @@
+package redisqueue
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"time"
+
+	"github.com/rexgate/rexgate/queue"
+)
+
+// Claim makes a new session the owner of a host.
+func (s *Store) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, error) {
+	if err := s.enter(); err != nil {
+		return queue.Claimed{}, err
+	}
+	defer s.leave()
+	if err := c.Validate(); err != nil {
+		return queue.Claimed{}, err
+	}
+	facts := []byte{}
+	if len(c.Facts) > 0 {
+		var err error
+		if facts, err = json.Marshal(c.Facts); err != nil {
+			return queue.Claimed{}, queue.Errorf(queue.Invalid, "facts: %w", err)
+		}
+	}
+	var own []queue.InHand
+	var foreign []queue.Ack
+	for _, in := range c.InHand {
+		if _, host, err := in.Execution.Split(); err != nil || host != c.Host {
+			foreign = append(foreign, queue.Ack{Execution: in.Execution, Verdict: queue.VerdictForget, Reason: queue.ReasonUnknown})
+			continue
+		}
+		own = append(own, in)
+	}
+	p := partition(c.Host)
+	v, err := s.gathered(ctx, s.sc.claim, p, []string{s.k.queue(p, c.Host), s.k.part(p, "facts")},
+		string(c.Host), packClaim(&c, own), string(facts))
+	if err != nil {
+		return queue.Claimed{}, about("host "+string(c.Host), err)
+	}
+	r := row(v.([]any))
+	if r.str(1) == "duplicate" {
+		s.hinter.send(r.row(2))
+		return queue.Claimed{}, queue.Errorf(queue.Duplicate,
+			"host %s: two machines claim this identity; nothing is delivered until an operator resolves it", c.Host)
+	}
+	s.hinter.send(r.row(8))
+	claimed := queue.Claimed{Session: r.int(2), N: r.int(3), Now: moment(r.int(4)), Lost: int(r.int(5)), Replaced: r.str(6), Verdicts: foreign}
+	verdicts := r.row(7)
+	for i := 1; i+3 <= len(verdicts); i += 4 {
+		claimed.Verdicts = append(claimed.Verdicts, queue.Ack{
+			Execution: queue.NewExecutionID(queue.JobID(verdicts.str(i)), c.Host),
+			Stored:    verdicts.int(i + 1), Verdict: queue.Verdict(verdicts.str(i + 2)), Reason: verdicts.str(i + 3),
+		})
+	}
+	return claimed, nil
+}
+
+func packClaim(c *queue.Claim, inHand []queue.InHand) string {
+	var b packer
+	b.array(11).int(c.Incarnation).str(c.Gateway).str(string(c.Transport)).int(c.Due.Microseconds()).
+		str(c.AgentVersion).str(c.BootID).str(c.Generation).int(c.Position).str(c.Nonce)
+	b.dict(len(c.Slots))
+	for lane, n := range c.Slots {
+		b.str(laneKey(lane)).int(int64(n))
+	}
+	b.array(len(inHand))
+	for _, in := range inHand {
+		job, _, _ := in.Execution.Split() // checked by the caller
+		b.array(3).str(string(job)).str(in.Token).int(in.Seq)
+	}
+	return b.String()
+}
+
+// Release ends a session, if it is still the owner.
+func (s *Store) Release(ctx context.Context, host queue.HostID, session int64) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	p := partition(host)
+	_, err := s.gathered(ctx, s.sc.release, p, []string{s.k.queue(p, host)}, string(host), session)
+	return err
+}
+
+// Lease gives what the session holds, then new work.
+func (s *Store) Lease(ctx context.Context, f queue.Fetch) (queue.Fetched, error) {
+	if err := s.enter(); err != nil {
+		return queue.Fetched{}, err
+	}
+	defer s.leave()
+	p := partition(f.Host)
+	ttl := f.TTL
+	if ttl <= 0 {
+		ttl = queue.DefaultLeaseTTL
+	}
+	args := []any{string(f.Host), f.Session, f.Gateway, f.After, max(f.Max, 0), ttl.Microseconds(), f.Due.Microseconds(), rand.Text()}
+	for {
+		v, err := s.gathered(ctx, s.sc.lease, p, []string{s.k.queue(p, f.Host)}, args...)
+		if err != nil {
+			return queue.Fetched{}, about("host "+string(f.Host), err)
+		}
+		if r := row(v.([]any)); r.str(1) == "ok" {
+			return s.fetched(ctx, p, f.Host, r)
+		}
+	}
+}
+
+// fetched makes the answer of lease.lua whole, with what the jobs say.
+func (s *Store) fetched(ctx context.Context, p int, host queue.HostID, r row) (queue.Fetched, error) {
+	f := queue.Fetched{N: r.int(2), More: r.int(3) == 1, InHand: int(r.int(4)), Now: moment(r.int(5))}
+	list := r.row(6)
+	if len(list) == 0 {
+		return f, nil
+	}
+	ids := make([]queue.JobID, len(list))
+	for i := range list {
+		ids[i] = queue.JobID(list.row(i + 1).str(3))
+	}
+	infos, err := s.infos(ctx, ids)
+	if err != nil {
+		return f, err
+	}
+	for i, info := range infos {
+		if info == nil {
+			continue // its job is being removed; the lease lapses
+		}
+		d := list.row(i + 1)
+		record, err := unpackRow(d.str(4))
+		if err != nil {
+			return f, failed("lease", err)
+		}
+		f.Deliveries = append(f.Deliveries, queue.Delivery{N: d.int(1), Cancel: d.int(2) == 1,
+			Execution: info.execution(p, host, record), Token: d.str(5)})
+	}
+	return f, nil
+}
+
+// Ready lists hosts of a gateway that a Lease would give something.
+func (s *Store) Ready(ctx context.Context, gateway string, limit int) ([]queue.HostID, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	return s.ready(ctx, gateway, limit)
+}
+
+// Alive says in every partition that a gateway lives.
+func (s *Store) Alive(ctx context.Context, gateway string, ttl time.Duration) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	calls := make([]*call, Partitions)
+	for p := range calls {
+		calls[p] = &call{sc: s.sc.alive, keys: []string{s.k.part(p, "gw")}, args: []any{s.offset(), gateway, ttl.Microseconds()}}
+	}
+	return s.evalAll(ctx, calls)
+}

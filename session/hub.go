@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -41,6 +42,8 @@ type Hub struct {
 	scripts *cache[queue.JobID, []byte]
 	known   generations
 
+	frames  chan undecoded
+	over    chan struct{} // closed when nothing is decoded any more
 	turns   turns
 	writing chan struct{} // a token per turn that writes
 	parked  parking
@@ -77,6 +80,8 @@ func NewHub(store Store, cfg Config) *Hub {
 		writing: make(chan struct{}, cfg.Writes),
 		hosts:   map[queue.HostID]*host{},
 		empty:   make(chan struct{}),
+		frames:  make(chan undecoded),
+		over:    make(chan struct{}),
 		ready:   make(chan struct{}, 1),
 	}
 	h.calls, h.stop = context.WithCancel(context.Background())
@@ -120,6 +125,12 @@ func (h *Hub) now() int64 { return time.Since(h.start).Milliseconds() }
 // ctx ends. Then it closes what is still attached, and returns nil when all that
 // it or the hub started has ended. Run it once.
 func (h *Hub) Run(ctx context.Context) error {
+	var decoders sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		decoders.Go(h.decodeFrames)
+	}
+	defer decoders.Wait()
+	defer close(h.over)
 	var loops sync.WaitGroup
 	loops.Go(func() { h.subscribe(ctx) })
 	loops.Go(func() { h.readReady(ctx) })

@@ -53,12 +53,13 @@ type Session struct {
 // Seen says that the host gave a sign: any frame, pings included.
 func (s *Session) Seen() { s.seen.Store(s.hub.now()) }
 
-// Receive takes a frame. It decodes and queues, and never waits; false says that
-// the session ends, and nothing more is to be read for it.
+// Receive takes a frame, which it doesn't keep. It has it decoded and queues what
+// it holds; it waits for the processor, but for no other thing. False says that the session
+// ends, and nothing more is to be read for it.
 func (s *Session) Receive(frame []byte) bool {
 	s.Seen()
 	s.hub.count.framesIn.Add(1)
-	msgs, err := wire.Decode(frame)
+	msgs, err := s.hub.decode(frame)
 	if err != nil {
 		s.End(wire.CloseMalformed, err.Error())
 		return false

@@ -1,0 +1,49 @@
+package session
+
+import (
+	"errors"
+
+	"github.com/rexgate/rexgate/session/wire"
+)
+
+// Frames are decoded by a goroutine per processor rather than by the readers: decoding
+// makes a stack grow for good, which of a socket's idle memory would be
+// a third.
+
+// undecoded is a frame with a place for what it holds.
+type undecoded struct {
+	frame []byte
+	into  chan decoded // has room for one
+}
+
+type decoded struct {
+	msgs []wire.Message
+	err  error
+}
+
+var errOver = errors.New("the gateway has stopped")
+
+// decode has a frame decoded, in turn with others.
+func (h *Hub) decode(frame []byte) ([]wire.Message, error) {
+	u := undecoded{frame, make(chan decoded, 1)}
+	select {
+	case h.frames <- u:
+	case <-h.over:
+		return nil, errOver
+	}
+	d := <-u.into
+	return d.msgs, d.err
+}
+
+// decodeFrames runs until over is closed.
+func (h *Hub) decodeFrames() {
+	for {
+		select {
+		case u := <-h.frames:
+			msgs, err := wire.Decode(u.frame)
+			u.into <- decoded{msgs, err}
+		case <-h.over:
+			return
+		}
+	}
+}

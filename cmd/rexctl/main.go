@@ -18,8 +18,8 @@ func main() {
 	ctx, stop := ctl.Interruptible(context.Background())
 	status := run(ctx, os.Args[1:], streams{
 		in:  os.Stdin,
-		out: terminal(os.Stdout),
-		err: terminal(os.Stderr),
+		out: ctl.TerminalOf(os.Stdout),
+		err: ctl.TerminalOf(os.Stderr),
 		tty: term.IsTerminal(int(os.Stdin.Fd())),
 	})
 	stop()
@@ -31,17 +31,6 @@ type streams struct {
 	in       io.Reader
 	out, err ctl.Terminal
 	tty      bool // a person types what is read
-}
-
-func terminal(f *os.File) ctl.Terminal {
-	fd := int(f.Fd())
-	return ctl.Terminal{W: f, TTY: term.IsTerminal(fd), Width: func() int {
-		w, _, err := term.GetSize(fd)
-		if err != nil {
-			return 0
-		}
-		return w
-	}}
 }
 
 // run is the program: it gives the exit status.

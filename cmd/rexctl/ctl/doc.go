@@ -2,6 +2,9 @@
 // as it comes, shows the progress, and gives the exit status. rexctl's verbs are
 // built on it, and so is anything else that wants to behave like them.
 //
+//	view := ctl.View{Client: c, Out: ctl.TerminalOf(os.Stdout), Err: ctl.TerminalOf(os.Stderr)}
+//	status := ctl.Finish(os.Stderr, "program", view.Run(ctx, request))
+//
 // # What is printed where
 //
 // Output of hosts goes where it went on the host: stdout to stdout, stderr to stderr. With

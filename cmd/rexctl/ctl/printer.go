@@ -2,8 +2,11 @@ package ctl
 
 import (
 	"io"
+	"os"
 	"strings"
 	"sync"
+
+	"golang.org/x/term"
 )
 
 // Terminal is where texts go: a stream, and what is known of it.
@@ -13,6 +16,18 @@ type Terminal struct {
 	TTY bool
 	// Width gives the columns of a TTY; nil = 80.
 	Width func() int
+}
+
+// TerminalOf is a file as a Terminal, a TTY if it is one.
+func TerminalOf(f *os.File) Terminal {
+	fd := int(f.Fd())
+	return Terminal{W: f, TTY: term.IsTerminal(fd), Width: func() int {
+		w, _, err := term.GetSize(fd)
+		if err != nil {
+			return 0
+		}
+		return w
+	}}
 }
 
 func (t Terminal) columns() int {

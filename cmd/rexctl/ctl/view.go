@@ -278,6 +278,10 @@ func (v *View) detached(ctx context.Context, j api.Job) error {
 	if status == ExitDeadline {
 		why = "The deadline of " + v.Deadline.String() + " passed"
 	}
+	if j.FinishedAt != nil {
+		fmt.Fprintf(v.Err.W, "%s. The job is done on %s. To see its output:\n  %s job logs %s\n", why, plural(j.Targets, "host"), v.Command, j.ID)
+		return &Error{Status: status}
+	}
 	fmt.Fprintf(v.Err.W, "%s. The job goes on: %d of %s done. To watch or cancel it:\n  %s job watch %s\n  %s job cancel %s\n",
 		why, j.Done, plural(j.Targets, "host"), v.Command, j.ID, v.Command, j.ID)
 	return &Error{Status: status}

@@ -40,7 +40,8 @@ func ParseMode(s string) (Mode, error) {
 
 // Config is what a Link needs. Gateways and Identity are required.
 type Config struct {
-	// Gateways are base URLs, http or https, in order of preference.
+	// Gateways are base URLs, http or https, tried in this order from the one
+	// that worked last.
 	Gateways []string
 	Identity Identity
 	Mode     Mode
@@ -109,6 +110,7 @@ type Link struct {
 	status    statusBoard
 	baton     baton
 	lastN     counter // number of the last message that was delivered
+	bodies    counter // the largest body that gets through, where one didn't; 0 = none is known
 
 	// Of whoever has the session, one at a time.
 	reported string // the last slow refusal that was logged

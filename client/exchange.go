@@ -62,6 +62,11 @@ func exchangeOnce(ctx context.Context, ep *endpoint, id Identity, method, path s
 
 // send makes one request with a bearer token, and reads the whole answer.
 func send(ctx context.Context, ep *endpoint, token, method, path string, body []byte) (answer, error) {
+	return sendUpTo(ctx, ep, token, method, path, body, wire.MaxFrame)
+}
+
+// sendUpTo is send for an answer of at most max bytes.
+func sendUpTo(ctx context.Context, ep *endpoint, token, method, path string, body []byte, max int64) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, ep.url+path, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -77,11 +82,11 @@ func send(ctx context.Context, ep *endpoint, token, method, path string, body []
 	}
 	defer resp.Body.Close()
 	a := answer{status: resp.StatusCode, header: resp.Header, retry: retryAfter(resp.Header, time.Now())}
-	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, wire.MaxFrame+1)); err != nil {
+	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, max+1)); err != nil {
 		return answer{}, fmt.Errorf("the answer was cut: %w", err)
 	}
-	if len(a.body) > wire.MaxFrame {
-		return answer{}, fmt.Errorf("the answer is larger than %d bytes", wire.MaxFrame)
+	if int64(len(a.body)) > max {
+		return answer{}, fmt.Errorf("the answer is larger than %d bytes", max)
 	}
 	a.problem = readProblem(resp.Header, a.body)
 	return a, nil

@@ -11,7 +11,7 @@ import (
 
 // Run keeps a session alive until ctx ends, and then returns nil. It returns
 // early with a *TerminalError if the gateway said that this agent must not come
-// back, or with the error of peer.Pull. A Link runs once at a time.
+// back, or with the error of peer.Pull, which aren't logged. A Link runs once at a time.
 func (l *Link) Run(ctx context.Context, peer Peer) error {
 	return l.run(ctx, peer, nil)
 }
@@ -38,7 +38,6 @@ func (l *Link) run(ctx context.Context, peer Peer, once *onceWatch) error {
 			o = r.step(ctx, st)
 		}
 		if o.fault == faultTerminal {
-			l.log.Error("the link has ended for good", "err", o.err)
 			return o.err
 		}
 		if errors.Is(o.err, errDone) {
@@ -77,6 +76,9 @@ func (r *runner) step(ctx context.Context, st step) outcome {
 		r.opened = true
 		r.l.choice.up(time.Now())
 		r.l.opened(st.transport, ep, session)
+		if r.once == nil {
+			r.l.remember(st.transport, ep)
+		}
 	}
 	var o outcome
 	if st.transport == Socket {
@@ -163,6 +165,7 @@ func (r *runner) probe(ctx context.Context, stopPoll func()) (took bool, o outco
 			took = true
 			l.choice.took(time.Now(), st.gateway)
 			l.opened(Socket, ep, session)
+			l.remember(Socket, ep)
 		}
 		o = s.run(ctx)
 		if took {
@@ -217,7 +220,6 @@ func (l *Link) opened(tr Transport, ep *endpoint, session int64) {
 	})
 	l.reported = ""
 	l.log.Info("connected", "gateway", ep.url, "transport", string(tr), "session", session)
-	l.remember(tr, ep)
 }
 
 // troubled notes a refusal that the session sits out.
@@ -238,8 +240,8 @@ func (l *Link) closed(tr Transport, ep *endpoint, o outcome) {
 		s.LastError, s.LastErrorAt, s.Next = o.text(), time.Now(), next.at
 	})
 	what := string(tr) + " " + ep.url + " " + o.text()
-	if o.slow && what == l.reported {
-		return
+	if o.fault == faultTerminal || o.slow && what == l.reported {
+		return // terminal: Run returns it
 	}
 	attrs := []any{"gateway", ep.url, "transport", string(tr), "err", o.text(),
 		"next", string(next.transport), "in", max(time.Until(next.at), 0).Round(time.Millisecond)}

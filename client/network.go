@@ -36,6 +36,8 @@ type Network struct {
 	// CASHA256 pins a CA certificate: lower-case hex of the SHA-256 of its DER. A
 	// gateway's chain must lead to it; it needs no other trust.
 	CASHA256 string
+	// TLS takes the place of CAFile and CASHA256, for links that share it; nil = those.
+	TLS *tls.Config
 	// Dial makes TCP connections; nil = the usual dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
@@ -120,6 +122,9 @@ func (n Network) proxyFunc() (func(*url.URL) (*url.URL, error), error) {
 // tlsConfigs gives the configurations for gateways and for https proxies; the pin is
 // for gateways only.
 func (n Network) tlsConfigs() (gateway, proxy *tls.Config, err error) {
+	if n.TLS != nil {
+		return n.TLS, n.TLS, nil
+	}
 	var roots *x509.CertPool // nil = the system's
 	if n.CAFile != "" {
 		pem, err := os.ReadFile(n.CAFile)

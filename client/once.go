@@ -14,7 +14,8 @@ import (
 //
 // It gives up with an error after one round of gateways that couldn't be reached;
 // once a session was open, it goes on until the peer is idle, for its results
-// must arrive, or ctx ends (nil, or ctx's error if the peer is still busy).
+// must arrive, or ctx ends (nil, or ctx's error if the peer is still busy). A Link
+// that has run once isn't for Run.
 func (l *Link) RunOnce(ctx context.Context, peer Peer, idle time.Duration) error {
 	if l.cfg.Mode == ModeAuto {
 		l.choice.force(Poll)

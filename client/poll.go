@@ -129,6 +129,11 @@ func (p *poller) hello(ctx context.Context) *outcome {
 	for _, m := range msgs {
 		p.l.deliver(p.peer, m)
 	}
+	own := *w // the peer may have kept the other
+	w = &own
+	if limit := p.l.bodies.get(); limit > 0 && (w.MaxFrame <= 0 || w.MaxFrame > limit) {
+		w.MaxFrame = limit
+	}
 	p.pump.welcome(w)
 	return nil
 }

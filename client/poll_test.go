@@ -326,6 +326,29 @@ func TestPostThatIsStillBeingServedIsWaitedFor(t *testing.T) {
 	})
 }
 
+func TestBodiesShrinkWhereAProxyWantsThemSmall(t *testing.T) {
+	refused := 0
+	bubble(t, 1, func(r *rig, cfg *Config) {
+		polling(r, cfg)
+		r.agent.chunks, r.agent.size = 100, wire.MaxChunk
+		r.gates[0].hook = func(w http.ResponseWriter, q *http.Request) bool {
+			if q.ContentLength > 40<<10 {
+				refused++
+				w.WriteHeader(http.StatusRequestEntityTooLarge)
+				return true
+			}
+			return false
+		}
+	}, func(r *rig) {
+		r.gates[0].submit(jobA)
+		r.start()
+		r.gates[0].waitFinished(jobA)
+		if refused == 0 || refused > 3 {
+			t.Errorf("%d bodies were too large", refused)
+		}
+	})
+}
+
 func TestPollShortensItsWaitWhereSomethingCutsIt(t *testing.T) {
 	var log pollLog
 	bubble(t, 1, func(r *rig, cfg *Config) {

@@ -10,6 +10,9 @@ import (
 	"github.com/rexgate/rexgate/session/wire"
 )
 
+// leastBody is what any way must let through: an event, as JSON at its worst.
+const leastBody = 16 << 10
+
 // post sends one frame of events until it is stored, and delivers the answer.
 func (p *poller) post(ctx context.Context, frame []byte) error {
 	path := wire.PathMessages + "?session=" + strconv.FormatInt(p.session, 10)
@@ -32,6 +35,12 @@ func (p *poller) post(ctx context.Context, frame []byte) error {
 			return p.posted(ctx, a)
 		case http.StatusConflict:
 			return p.conflict(a)
+		case http.StatusRequestEntityTooLarge:
+			if int64(len(frame)) > leastBody {
+				// Something on the way takes less than the gateway. The hello rewinds.
+				p.l.bodies.set(max(int64(len(frame))/2, leastBody))
+				return errAgain
+			}
 		}
 		if !p.sitsOut(a) {
 			return &sessionEnd{a.postOutcome()}

@@ -67,7 +67,11 @@ func (s *socket) run(ctx context.Context) outcome {
 	s.stop = stop
 	// Reading goes on through a farewell: its own context ends it.
 	reading, cut := context.WithCancel(context.WithoutCancel(ctx))
-	s.tasks.Go(func() { s.farewell(work, cut) })
+	parted := make(chan struct{})
+	context.AfterFunc(work, func() {
+		defer close(parted)
+		s.farewell(context.Cause(work), cut)
+	})
 
 	err := s.hello(work)
 	if err == nil {
@@ -77,6 +81,7 @@ func (s *socket) run(ctx context.Context) outcome {
 	}
 	stop(err)
 	cut()
+	<-parted
 	s.tasks.Wait()
 	conn.CloseNow()
 	if s.taking.Load() && !s.delivering.Load() {
@@ -111,9 +116,7 @@ func (s *socket) ended(cause error) outcome {
 
 // farewell closes the connection when its work ends: in good order where that was our
 // wish, at once where it is broken.
-func (s *socket) farewell(work context.Context, cut context.CancelFunc) {
-	<-work.Done()
-	cause := context.Cause(work)
+func (s *socket) farewell(cause error, cut context.CancelFunc) {
 	if errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, errDrained) || errors.Is(cause, errDone) {
 		timer := time.AfterFunc(s.l.cfg.Timing.Farewell, cut)
 		s.conn.Close(websocket.StatusNormalClosure, "")

@@ -51,8 +51,8 @@ func (b *statusBoard) update(change func(*Status)) {
 	}
 }
 
-// counter is the number of the last message that was delivered. It is set, not
-// only raised: a store that lost recent writes may go back.
+// counter is a number that several use. That of the last message is set, not only
+// raised: a store that lost recent writes may go back.
 type counter struct{ n atomic.Int64 }
 
 func (c *counter) set(n int64) { c.n.Store(n) }

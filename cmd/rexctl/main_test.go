@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,45 +101,49 @@ func cmdNarrow(ts *testscript.TestScript, _ bool, args []string) {
 
 // TestInterrupted detaches from a job: the job goes on, the exit status says so.
 func TestInterrupted(t *testing.T) {
-	for _, sig := range []os.Signal{os.Interrupt} {
-		g := newGate(t, "web1")
-		token := filepath.Join(t.TempDir(), "token")
-		if err := os.WriteFile(token, []byte(g.token), 0o600); err != nil {
-			t.Fatal(err)
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		t.Run(sig.String(), func(t *testing.T) { interrupt(t, sig) })
+	}
+}
+
+func interrupt(t *testing.T, sig os.Signal) {
+	g := newGate(t, "web1")
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte(g.token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], "job", "run", "--server", g.url, "--host", "web1", "--", "echo begun; sleep 60")
+	cmd.Env = append(os.Environ(), "REXCTL_TEST_AS_MAIN=1", "REXCTL_TOKEN_FILE="+token)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 6)
+	if _, err := io.ReadFull(out, b); err != nil || string(b) != "begun\n" {
+		t.Fatalf("%q %v", b, err)
+	}
+	if err := cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 130 || time.Since(began) > 5*time.Second {
+		t.Errorf("exit status %d after %v", code, time.Since(began))
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	j := g.jobs[0]
+	for _, want := range []string{"Interrupted. The job goes on: 0 of 1 host done.", "\n  rexctl --server=" + g.url + " job watch " + j.ID + "\n", " job cancel " + j.ID + "\n"} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("%q is not in:\n%s", want, stderr.String())
 		}
-		cmd := exec.Command(os.Args[0], "job", "run", "--server", g.url, "--host", "web1", "--", "echo begun; sleep 60")
-		cmd.Env = append(os.Environ(), "REXCTL_TEST_AS_MAIN=1", "REXCTL_TOKEN_FILE="+token)
-		var stderr strings.Builder
-		cmd.Stderr = &stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, 6)
-		if _, err := out.Read(b); err != nil || string(b) != "begun\n" {
-			t.Fatalf("%q %v", b, err)
-		}
-		if err := cmd.Process.Signal(sig); err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		_ = cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); code != 130 || time.Since(began) > 5*time.Second {
-			t.Errorf("exit status %d after %v", code, time.Since(began))
-		}
-		g.mu.Lock()
-		j := g.jobs[0]
-		g.mu.Unlock()
-		for _, want := range []string{"Interrupted. The job goes on: 0 of 1 host done.", "\n  rexctl --server=" + g.url + " job watch " + j.ID + "\n", " job cancel " + j.ID + "\n"} {
-			if !strings.Contains(stderr.String(), want) {
-				t.Errorf("%q is not in:\n%s", want, stderr.String())
-			}
-		}
-		if j.FinishedAt != nil {
-			t.Error("the job was ended")
-		}
+	}
+	if j.FinishedAt != nil {
+		t.Error("the job was ended")
 	}
 }

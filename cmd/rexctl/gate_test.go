@@ -300,4 +300,3 @@ func (s *gateStream) Write(p []byte) (int, error) {
 	s.g.moved.Broadcast()
 	return len(p), nil
 }
-

@@ -18,8 +18,8 @@ func main() {
 	ctx, stop := ctl.Interruptible(context.Background())
 	status := run(ctx, os.Args[1:], streams{
 		in:  os.Stdin,
-		out: ctl.TerminalOf(os.Stdout),
-		err: ctl.TerminalOf(os.Stderr),
+		out: ctl.FileTerminal(os.Stdout),
+		err: ctl.FileTerminal(os.Stderr),
 		tty: term.IsTerminal(int(os.Stdin.Fd())),
 	})
 	stop()

@@ -2,7 +2,7 @@
 // as it comes, shows the progress, and gives the exit status. rexctl's verbs are
 // built on it, and so is anything else that wants to behave like them.
 //
-//	view := ctl.View{Client: c, Out: ctl.TerminalOf(os.Stdout), Err: ctl.TerminalOf(os.Stderr)}
+//	view := ctl.View{Client: c, Out: ctl.FileTerminal(os.Stdout), Err: ctl.FileTerminal(os.Stderr)}
 //	status := ctl.Finish(os.Stderr, "program", view.Run(ctx, request))
 //
 // # What is printed where

@@ -18,8 +18,8 @@ type Terminal struct {
 	Width func() int
 }
 
-// TerminalOf is a file as a Terminal, a TTY if it is one.
-func TerminalOf(f *os.File) Terminal {
+// FileTerminal is a file as a Terminal, a TTY if it is one.
+func FileTerminal(f *os.File) Terminal {
 	fd := int(f.Fd())
 	return Terminal{W: f, TTY: term.IsTerminal(fd), Width: func() int {
 		w, _, err := term.GetSize(fd)

@@ -29,7 +29,7 @@ func (g *Gateway) agentSocket(w http.ResponseWriter, r *http.Request, c caller) 
 	peer.Expires = time.Time{}
 	if err := socket.Accept(w, r, g.hub, peer, g.config.Socket); err != nil {
 		g.metrics.upgradeFailed()
-		g.log.Debug("an upgrade failed", "host", peer.Host, "error", err)
+		g.log.Debug("an upgrade failed", "host", peer.Host, "err", err)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	if err != nil {
 		// Half a renewal looks like this too; the next look will see it whole.
-		c.log.Warn("the TLS certificate can't be renewed", "error", err)
+		c.log.Warn("the TLS certificate can't be renewed", "err", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

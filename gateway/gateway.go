@@ -72,8 +72,8 @@ type Gateway struct {
 	metrics  *metrics
 	ready    readiness
 	draining atomic.Bool
-	leave    chan struct{} // closed when a drain begins: held requests of operators end
-	leaving  sync.Once
+	leave    context.Context // ends when a drain begins: held requests of operators end then
+	leaving  context.CancelFunc
 }
 
 // New makes a gateway. It opens nothing and starts nothing.
@@ -96,8 +96,8 @@ func New(c Config) (*Gateway, error) {
 		gates:  map[limits.Class]*limits.Gate{},
 		each:   map[limits.Class]*limits.Each{},
 		bodies: make(chan struct{}, maxLargeBodies),
-		leave:  make(chan struct{}),
 	}
+	g.leave, g.leaving = context.WithCancel(context.Background())
 	g.setLimits()
 	g.jobs = live.New(c.Store.Job, sameJob)
 	g.runs = live.New(func(ctx context.Context, id queue.ExecutionID) (queue.Execution, error) {
@@ -150,7 +150,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { g.keeper.Run(ctx) })
 	wg.Wait()
-	g.stopHolding()
+	g.leaving()
 	g.jobs.Close()
 	g.runs.Close()
 	return err
@@ -161,7 +161,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 // their number. It returns when the last session has gone or ctx ends.
 func (g *Gateway) Drain(ctx context.Context) {
 	g.draining.Store(true)
-	g.stopHolding()
+	g.leaving()
 	within := g.drainWithin()
 	if end, ok := ctx.Deadline(); ok {
 		// Some seconds are left for those who don't go by themselves.
@@ -172,8 +172,6 @@ func (g *Gateway) Drain(ctx context.Context) {
 
 // drainRest is the part of a drain's time in which sessions that stayed are closed.
 const drainRest = 8 * time.Second
-
-func (g *Gateway) stopHolding() { g.leaving.Do(func() { close(g.leave) }) }
 
 // drainWithin is the time in which this gateway's sessions can come back at the
 // rate at which hosts are admitted.

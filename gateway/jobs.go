@@ -274,12 +274,6 @@ func (g *Gateway) awaitJob(ctx context.Context, id queue.JobID, wait time.Durati
 // holding gives a context that ends after d, or when the gateway goes.
 func (g *Gateway) holding(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, d)
-	go func() {
-		select {
-		case <-g.leave:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
+	stop := context.AfterFunc(g.leave, cancel)
+	return ctx, func() { stop(); cancel() }
 }

@@ -299,7 +299,7 @@ func (o *outputAnswer) flush() error {
 // cut ends an answer that has begun in a way that the reader notices.
 func (o *outputAnswer) cut(err error) {
 	if err != nil {
-		o.g.log.Warn("an output was cut", "job", o.job, "host", o.host, "error", err)
+		o.g.log.Warn("an output was cut", "job", o.job, "host", o.host, "err", err)
 	}
 	panic(http.ErrAbortHandler)
 }

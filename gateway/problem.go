@@ -136,9 +136,9 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, rt *route, err er
 	}
 	p, retry := problemOf(err)
 	if p.Status >= 500 && p.Code != codeOverloaded {
-		g.log.Error("a request failed", "route", rt.name, "code", p.Code, "error", err)
+		g.log.Error("a request failed", "route", rt.name, "code", p.Code, "err", err)
 	} else {
-		g.log.Debug("a request was refused", "route", rt.name, "code", p.Code, "error", err)
+		g.log.Debug("a request was refused", "route", rt.name, "code", p.Code, "err", err)
 	}
 	g.metrics.problem(rt, p.Code)
 	h := w.Header()

@@ -99,7 +99,7 @@ func (s *Server) drain(servers []*http.Server) {
 	s.gateway.Drain(ctx)
 	for _, srv := range servers {
 		if err := srv.Shutdown(ctx); err != nil {
-			s.log.Warn("requests were cut at the end of the drain time", "error", err)
+			s.log.Warn("requests were cut at the end of the drain time", "err", err)
 		}
 	}
 }

@@ -55,12 +55,11 @@ func (c *config) serve(ctx context.Context, out io.Writer, log *slog.Logger) (er
 			return fmt.Errorf("can't make the data directory: %w", err)
 		}
 	}
-	var first bool
-	if g.Signer, first, err = auth.LoadOrCreateSigner(c.keyPath()); err != nil {
-		return err
-	}
 	store, where, err := c.openStore(ctx, log)
 	if err != nil {
+		if strings.Contains(err.Error(), where) {
+			return fmt.Errorf("can't open the store: %w", err)
+		}
 		return fmt.Errorf("can't open the store %s: %w", where, err)
 	}
 	defer func() {
@@ -84,6 +83,11 @@ func (c *config) serve(ctx context.Context, out io.Writer, log *slog.Logger) (er
 			return fmt.Errorf("can't listen on %s for the admin: %w", c.adminListen, err)
 		}
 		defer s.Admin.Close()
+	}
+	// Last, so that a first start that failed is followed by another that says what to do.
+	var first bool
+	if g.Signer, first, err = auth.LoadOrCreateSigner(c.keyPath()); err != nil {
+		return err
 	}
 	url, single := urlOf(s.Listener.Addr(), s.TLS != nil)
 	if g.PublicURL == "" && single {

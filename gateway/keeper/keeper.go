@@ -134,7 +134,7 @@ func (k *Keeper) look(ctx context.Context) {
 		open, err = k.store.OpenJobs(ctx, k.c.Waiting)
 		return err
 	})
-	k.report("look for open jobs", err)
+	k.report(ctx, "look for open jobs", err)
 	for _, job := range open {
 		k.jobs.add(job)
 	}
@@ -157,7 +157,7 @@ func (k *Keeper) drive(ctx context.Context) {
 			err = nil // removed by retention meanwhile
 			x.Done = true
 		}
-		k.report("release a job's targets", err)
+		k.report(ctx, "release a job's targets", err)
 		// On an error, or where another gateway drives, or where nothing can be released
 		// now, the next look takes the job up again if it is still open.
 		k.jobs.done(job, err == nil && !x.Done && !x.Busy && x.Released > 0)
@@ -173,7 +173,7 @@ func (k *Keeper) sweep(ctx context.Context) {
 			swept, err = k.store.Sweep(ctx, k.c.SweepBudget, k.c.Retention)
 			return err
 		})
-		k.report("sweep", err)
+		k.report(ctx, "sweep", err)
 		if err != nil {
 			return
 		}
@@ -193,7 +193,7 @@ func (k *Keeper) reconcile(ctx context.Context) {
 		repairs, err = k.store.Reconcile(ctx, k.c.ReconcileJobs)
 		return err
 	})
-	k.report("reconcile", err)
+	k.report(ctx, "reconcile", err)
 	k.c.Repaired(len(repairs))
 	for _, line := range repairs {
 		k.c.Log.Warn("repaired a difference between records and what is derived from them", "difference", line)
@@ -207,14 +207,17 @@ func (k *Keeper) attempt(ctx context.Context, f func(context.Context) error) err
 }
 
 // report logs when a duty begins to fail and when it works again.
-func (k *Keeper) report(duty string, err error) {
+func (k *Keeper) report(ctx context.Context, duty string, err error) {
+	if ctx.Err() != nil {
+		return // cut by the end
+	}
 	k.trouble.Lock()
 	before := k.trouble.duties[duty]
 	k.trouble.duties[duty] = err != nil
 	k.trouble.Unlock()
 	switch {
 	case err != nil && !before:
-		k.c.Log.Error("a background duty fails", "duty", duty, "error", err)
+		k.c.Log.Error("a background duty fails", "duty", duty, "err", err)
 	case err == nil && before:
 		k.c.Log.Info("a background duty works again", "duty", duty)
 	}

@@ -48,10 +48,10 @@ type Limit struct {
 // polls at pollsPerSecond.
 func Defaults(perSecond, pollsPerSecond float64) map[Class]Limit {
 	return map[Class]Limit{
-		Enroll:   {All: rateOf(perSecond / 4), Each: Rate{PerSecond: 50, Burst: 500}}, // each = a token
+		Enroll:   {All: rateOf(perSecond), Each: Rate{PerSecond: 500, Burst: 2000}}, // each = a token
 		Upgrade:  {All: rateOf(perSecond), Each: Rate{PerSecond: 0.5, Burst: 10}},
 		Poll:     {All: rateOf(2 * pollsPerSecond), Each: Rate{PerSecond: 10, Burst: 50}},
-		Messages: {All: rateOf(2 * max(pollsPerSecond, perSecond)), Each: Rate{PerSecond: 50, Burst: 200}},
+		Messages: {All: rateOf(5 * max(pollsPerSecond, perSecond)), Each: Rate{PerSecond: 50, Burst: 200}},
 		Script:   {All: rateOf(perSecond), Each: Rate{PerSecond: 5, Burst: 50}},
 		Operator: {All: Rate{PerSecond: 2000, Burst: 4000}, Each: Rate{PerSecond: 500, Burst: 2000}},
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/rexgate/rexgate/session/wire"
 )
@@ -23,14 +24,23 @@ func (p *pool) lend(n int64) bool {
 
 func (p *pool) giveBack(n int64) { p.free.Add(n) }
 
-// raise gives a session that has used up half of its credit in one turn four
-// times as much, if the pool has it, and tells how much it has then; 0 = not
-// raised. What it was lent before and was told to give back, it may use again
+// creditWindow is within how much time a session has to use three quarters of its
+// credit to be given more: with less, it doesn't wait for its acks for long.
+const creditWindow = time.Second
+
+// raise counts bytes of events, and gives a session that has much to send four
+// times its credit, if the pool has it. It tells how much the session has then; 0 =
+// not raised. What it was lent before and was told to give back, it may use again
 // without asking.
-func (s *Session) raise(used int64) int64 {
+func (s *Session) raise(bytes int64) int64 {
+	now := s.hub.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone || used*2 < s.granted || s.granted >= s.hub.cfg.MaxCredit {
+	if now-s.window > creditWindow.Milliseconds() {
+		s.window, s.used = now, 0
+	}
+	s.used += bytes
+	if s.gone || s.used < s.granted*3/4 || s.granted >= s.hub.cfg.MaxCredit {
 		return 0
 	}
 	want := min(s.granted*4, s.hub.cfg.MaxCredit)
@@ -40,7 +50,7 @@ func (s *Session) raise(used int64) int64 {
 		}
 		s.limit = want
 	}
-	s.granted, s.lower = want, false
+	s.granted, s.lower, s.used = want, false, 0
 	return want
 }
 

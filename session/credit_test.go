@@ -29,9 +29,13 @@ func TestCreditRisesAndIsGivenBack(t *testing.T) {
 		p := begun(t, h, "a")
 		seq := int64(2)
 		fill := func(bytes int64) {
-			for ; bytes > 1000; bytes -= 1000 {
-				p.send(t, output("a", seq, 1000-128))
-				seq++
+			for bytes > 1000 { // in frames that use much of the credit each
+				var frame []wire.Message
+				for ; bytes > 1000 && len(frame) < 130; bytes -= 1000 {
+					frame = append(frame, output("a", seq, 1000-128))
+					seq++
+				}
+				p.send(t, frame...)
 			}
 			synctest.Wait()
 		}
@@ -53,8 +57,9 @@ func TestCreditRisesAndIsGivenBack(t *testing.T) {
 		}
 		// Another finds what is left in the pool.
 		q := begun(t, h, "b")
-		for s := int64(2); s < 6; s++ {
-			q.send(t, output("b", s, 800))
+		for s := int64(2); s < 7; s++ {
+			q.send(t, output("b", s, 1000))
+			synctest.Wait()
 		}
 		synctest.Wait()
 		if c := credits(q.take()); c != 16<<10 {
@@ -101,8 +106,9 @@ func TestCreditPoolIsBounded(t *testing.T) {
 		for i := range 10 {
 			id := queue.HostID(fmt.Sprint("h", i))
 			p := begun(t, h, id)
-			for s := int64(2); s < 6; s++ {
-				p.send(t, output(id, s, 800))
+			for seq := int64(2); seq < 7; seq++ { // each in a turn of its own
+				p.send(t, output(id, seq, 1000))
+				synctest.Wait()
 			}
 			synctest.Wait()
 			if credits(p.take()) > 0 {

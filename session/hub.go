@@ -136,7 +136,11 @@ func (h *Hub) Run(ctx context.Context) error {
 	loops.Go(func() { h.readReady(ctx) })
 	loops.Go(func() { h.stayAlive(ctx) })
 	loops.Go(func() { h.sweep(ctx) })
-	loops.Go(func() { h.retryParked(ctx) })
+	parked, unpark := context.WithCancel(context.WithoutCancel(ctx))
+	var retries sync.WaitGroup
+	retries.Go(func() { h.retryParked(parked) })
+	defer retries.Wait()
+	defer unpark()
 	<-ctx.Done()
 	loops.Wait()
 
@@ -150,7 +154,6 @@ func (h *Hub) Run(ctx context.Context) error {
 		s.End(wire.CloseDrain, "the gateway stops")
 	}
 	h.wakeWatches()
-	h.turns.enqueueAll(h, h.parked.take(-1))
 	h.wg.Wait()
 	return nil
 }

@@ -39,9 +39,6 @@ func (p *parking) add(h *Hub, s *Session, err error) {
 	case p.some <- struct{}{}:
 	default:
 	}
-	if h.calls.Err() != nil { // Run is over, nobody comes for them
-		h.turns.enqueueAll(h, p.take(-1))
-	}
 }
 
 // take gives up to n sessions, all if n < 0.
@@ -78,12 +75,12 @@ func (p *parking) back(h *Hub) {
 	}
 }
 
-// retryParked runs until ctx ends.
+// retryParked runs until ctx ends, which is after the last session has: once
+// calls of the store are given up, it only lets sessions go.
 func (h *Hub) retryParked(ctx context.Context) {
 	wait, n := parkMin, 8
 	for {
-		waiting, before := h.parked.figures()
-		if waiting == 0 {
+		if waiting, _ := h.parked.figures(); waiting == 0 {
 			h.parked.back(h)
 			wait, n = parkMin, 8
 			select {
@@ -92,15 +89,15 @@ func (h *Hub) retryParked(ctx context.Context) {
 			case <-h.parked.some:
 			}
 		}
-		if !sleep(ctx, wait/2+rand.N(wait/2)) {
-			return
+		if h.calls.Err() != nil {
+			h.turns.enqueueAll(h, h.parked.take(-1))
+			continue
 		}
-		_, before = h.parked.figures()
+		sleep(h.calls, wait/2+rand.N(wait/2))
+		_, before := h.parked.figures()
 		batch := h.parked.take(n)
 		h.turns.enqueueAll(h, batch)
-		if !sleep(ctx, parkMin/2) {
-			return
-		}
+		sleep(h.calls, parkMin/2)
 		if _, total := h.parked.figures(); total-before >= int64(len(batch)) {
 			wait, n = min(wait*2, parkMax), 1
 		} else {

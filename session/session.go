@@ -36,6 +36,8 @@ type Session struct {
 	limit   int64 // credit that is enforced
 	granted int64 // credit that the host was told; less than limit for a while after lowering
 	lowered int64 // hub time of lowering
+	used    int64 // bytes of events since window
+	window  int64 // hub time
 	drain   int64 // milliseconds to announce; 0 = nothing to announce
 	said    bool  // hello came
 	standby bool

@@ -47,6 +47,10 @@ type Config struct {
 	// ReadyEvery is the shortest time between two reads of the ready set, and half
 	// of the longest; 15 s.
 	ReadyEvery time.Duration
+	// LookEvery is how often a session asks the store although nothing hints at
+	// it; 5 min. It finds what the ready set doesn't have: that the host was revoked, or has a
+	// session elsewhere.
+	LookEvery time.Duration
 	// Turns bounds the sessions that call the store at once; 1024. It is large
 	// since stores gather concurrent calls into one commit.
 	Turns int
@@ -73,6 +77,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Dead, wire.DeadAfter)
 	def(&c.AliveTTL, 30*time.Second)
 	def(&c.ReadyEvery, 15*time.Second)
+	def(&c.LookEvery, 5*time.Minute)
 	def(&c.Turns, 1024)
 	def(&c.Writes, 1024)
 	def(&c.MaxSessions, 200_000)

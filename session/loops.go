@@ -94,7 +94,8 @@ func (h *Hub) stayAlive(ctx context.Context) {
 	}
 }
 
-// sweep closes the silent and the expired, and takes back credit.
+// sweep closes the silent and the expired, takes back credit, and has sessions
+// look for work that haven't for long.
 func (h *Hub) sweep(ctx context.Context) {
 	var all []*Session
 	last := h.now()
@@ -118,7 +119,11 @@ func (h *Hub) sweep(ctx context.Context) {
 func (h *Hub) check(s *Session, now, wall int64) {
 	s.mu.Lock()
 	said := s.said
-	due := s.checkCredit(now) && s.due()
+	want := s.checkCredit(now)
+	if s.active && !s.ending && now-s.looked >= h.cfg.LookEvery.Milliseconds() {
+		s.look, s.looked, want = true, now, true
+	}
+	due := want && s.due()
 	s.mu.Unlock()
 	if due {
 		h.turns.enqueue(h, s)

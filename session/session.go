@@ -38,6 +38,7 @@ type Session struct {
 	lowered int64 // hub time of lowering
 	used    int64 // bytes of events since window
 	window  int64 // hub time
+	looked  int64 // hub time when work was last looked for
 	drain   int64 // milliseconds to announce; 0 = nothing to announce
 	said    bool  // hello came
 	standby bool

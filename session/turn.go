@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -80,6 +81,9 @@ func (h *Hub) turn(s *Session) {
 	s.inbox, s.lower, s.drain, s.again = nil, false, 0, false
 	if s.active {
 		s.look = false
+	}
+	if b.look {
+		s.looked = h.now()
 	}
 	s.mu.Unlock()
 
@@ -185,7 +189,10 @@ func (h *Hub) begin(s *Session, hello *wire.Hello, standby bool, b *batch, out [
 	b.msgs = b.msgs[1:]
 	s.mu.Lock()
 	s.claims = false
-	s.active = s.active || !standby
+	if !standby && !s.active {
+		s.active = true
+		s.looked = h.now() - rand.N(h.cfg.LookEvery.Milliseconds()/2) // a herd isn't to look together
+	}
 	s.mu.Unlock()
 	return out, nil
 }

@@ -52,6 +52,7 @@ type gate struct {
 	changed  chan struct{}
 	conns    map[*gateConn]bool
 	onWay    int64
+	stale    int // accepted with a token that holds no longer
 }
 
 // item is a job or cancel that waits.
@@ -212,6 +213,7 @@ func (g *gate) record(msgs []wire.Message) (acks []wire.Message) {
 			if a, ok := e.(*wire.Accepted); ok {
 				i := slices.IndexFunc(g.waiting, func(i *item) bool { return i.exec == id && i.token == a.Token })
 				if i < 0 {
+					g.stale++
 					acks = append(acks, &wire.Ack{Execution: id, Verdict: wire.VerdictForget, Reason: "stale_token"})
 					continue
 				}

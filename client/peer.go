@@ -14,7 +14,8 @@ type Peer interface {
 
 	// Deliver hands over a message from the gateway, in order: first the
 	// Welcome of each session, which also rewinds what Pull gives to what is stored. It must not block on the network;
-	// it may write to disk. A message may come again.
+	// it may write to disk. A message may come again. Only welcome, job, cancel and ack are
+	// handed over; the link sees to the rest.
 	Deliver(m wire.Message)
 
 	// Pull gives the next events to send, in order per execution, blocking
@@ -27,8 +28,8 @@ type Peer interface {
 	// acknowledged.
 	Unacked() int64
 
-	// Busy tells whether executions are in hand: a poll then comes back sooner for
-	// its cancels.
+	// Busy tells whether executions are in hand, each until its last event is
+	// acknowledged: a run for once goes on that long.
 	Busy() bool
 }
 

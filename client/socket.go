@@ -221,9 +221,6 @@ func (s *socket) welcomed(work context.Context, w *wire.Welcome) error {
 	if first {
 		s.active(w.Session)
 	}
-	if work.Err() != nil {
-		return work.Err()
-	}
 	s.l.deliver(s.peer, w)
 	s.pump.welcome(w)
 	if !first {

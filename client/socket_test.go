@@ -111,6 +111,9 @@ func TestNoPongEverTakesThePoll(t *testing.T) {
 		r.up(Poll)
 		g.submit(jobA)
 		g.waitFinished(jobA)
+		if n := strings.Count(strings.Join(g.asked()[:4], " "), wire.PathSocket); n != 1 {
+			t.Errorf("the first requests were %q", g.asked()[:4])
+		}
 	})
 }
 

@@ -158,6 +158,38 @@ func TestTakeThatFailsLeavesThePoll(t *testing.T) {
 	}
 }
 
+// A job that the poll fetched while a take was under way isn't delivered when the take
+// turns out to have moved the session: it comes again under another lease.
+func TestAnswerFromBeforeATakeIsVoid(t *testing.T) {
+	var broken atomic.Bool
+	broken.Store(true)
+	bubble(t, 1, func(r *rig, cfg *Config) { refuseSockets(r.gates[0], &broken) }, func(r *rig) {
+		g := r.gates[0]
+		var once atomic.Bool
+		g.onTake = func(c *gateConn) bool {
+			if once.Swap(true) {
+				return false
+			}
+			g.submit(jobA) // answers the held poll
+			time.Sleep(time.Second)
+			g.claim(wire.Hello{}, c)
+			c.conn.CloseNow() // and the welcome is lost
+			return true
+		}
+		r.start()
+		r.up(Poll)
+		broken.Store(false)
+		g.wait("a take", func() bool { return g.takes == 1 })
+		g.waitFinished(jobA)
+		r.startedOnce(jobA)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.stale != 0 {
+			t.Errorf("%d times a void job was accepted", g.stale)
+		}
+	})
+}
+
 func TestSwitchInTheMiddleOfAJob(t *testing.T) {
 	bubble(t, 1, func(r *rig, cfg *Config) { r.agent.chunks, r.agent.size = 400, 900 }, func(r *rig) {
 		g := r.gates[0]

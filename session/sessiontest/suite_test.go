@@ -3,11 +3,14 @@ package sessiontest
 import (
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/rexgate/rexgate/queue"
+	"github.com/rexgate/rexgate/queue/redisqueue"
+	"github.com/rexgate/rexgate/queue/redisqueue/redistest"
 	"github.com/rexgate/rexgate/queue/sqlitequeue"
 	"github.com/rexgate/rexgate/session"
 	"github.com/rexgate/rexgate/session/wire"
@@ -28,9 +31,34 @@ func sqlite(t testing.TB) queue.Store {
 	return s
 }
 
+// redis gives stores on one server that ends with the test.
+func redis(t testing.TB) Factory {
+	url := redistest.Start(t).URL
+	var n atomic.Int64
+	return func(t testing.TB) queue.Store {
+		s, err := redisqueue.Open(t.Context(), redisqueue.Options{URL: url, Prefix: fmt.Sprintf("t%d:", n.Add(1))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return s
+	}
+}
+
+// SQLite serves one gateway only; the two hubs of a test share a process here.
+
 func TestSocket(t *testing.T)          { Run(t, sqlite, socketTransport()) }
 func TestPoll(t *testing.T)            { Run(t, sqlite, pollTransport(1)) }
 func TestPollAlternating(t *testing.T) { Run(t, sqlite, pollTransport(2)) }
+func TestSwitch(t *testing.T)          { testSwitch(t, sqlite) }
+
+func TestSocketOnRedis(t *testing.T)          { Run(t, redis(t), socketTransport()) }
+func TestPollAlternatingOnRedis(t *testing.T) { Run(t, redis(t), pollTransport(2)) }
+func TestSwitchOnRedis(t *testing.T)          { testSwitch(t, redis(t)) }
 
 // both carries sessions over the transport that is set.
 type both struct {
@@ -39,11 +67,11 @@ type both struct {
 	poll   pollCarrier
 }
 
-// TestSwitch changes the transport in the middle of a job, and then
+// testSwitch changes the transport in the middle of a job, and then
 // back, without an event lost or repeated.
-func TestSwitch(t *testing.T) {
+func testSwitch(t *testing.T, open Factory) {
 	b := &both{}
-	w := newWorld(t, sqlite, Transport{Kind: queue.TransportSocket, Start: func(t testing.TB, hubs []*session.Hub) Carrier {
+	w := newWorld(t, open, Transport{Kind: queue.TransportSocket, Start: func(t testing.TB, hubs []*session.Hub) Carrier {
 		b.servers = start(t, hubs)
 		b.socket, b.poll = socketCarrier{b.servers}, pollCarrier{b.servers}
 		return &b.socket

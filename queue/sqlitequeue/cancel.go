@@ -117,12 +117,13 @@ func (t *tx) cancel(x hostExecution, by string, sum *queue.Cancellation) error {
 
 // askCancel gives the host's next number to a cancel message.
 func (t *tx) askCancel(r *row) error {
-	var gateway string
-	ok, err := one(t.c, func(st *sqlite.Stmt) { r.cancelN, gateway = st.ColumnInt64(0)+1, st.ColumnText(1) }, `SELECT n, gateway FROM session WHERE host = ?`, r.host)
-	if err != nil || !ok {
+	p, err := t.peer(r.Host)
+	if err != nil || p == nil {
 		return err
 	}
-	t.hint(gateway, r.Host)
+	p.msgs++
+	r.cancelN = p.msgs
+	t.hint(p.gateway, r.Host)
 	_, err = t.exec(`UPDATE session SET n = ? WHERE host = ?`, r.cancelN, r.host)
 	return err
 }

@@ -48,6 +48,7 @@ func (s *Store) Claim(ctx context.Context, c queue.Claim) (claimed queue.Claimed
 		if prior.contradicts(&c) {
 			refused = duplicateError(c.Host)
 			t.hint(p.gateway, c.Host)
+			p.duplicate = true
 			_, err := t.exec(`UPDATE session SET duplicate_since = ? WHERE host = ?`, t.now, p.n)
 			return err
 		}
@@ -212,7 +213,7 @@ func (t *tx) lanes(hostN int64) (lanes []queue.Lane, err error) {
 	last := ""
 	for {
 		ok, err := one(t.c, func(st *sqlite.Stmt) { last = st.ColumnText(0) },
-			`SELECT lane FROM execution INDEXED BY execution_live WHERE host = ? AND lane > ? AND turn IS NOT NULL ORDER BY lane LIMIT 1`, hostN, last)
+			`SELECT lane FROM execution INDEXED BY execution_live WHERE host = CAST(? AS INT) AND lane > CAST(? AS TEXT) AND turn IS NOT NULL ORDER BY lane LIMIT 1`, hostN, last)
 		if err != nil {
 			return nil, err
 		}
@@ -226,8 +227,8 @@ func (t *tx) lanes(hostN int64) (lanes []queue.Lane, err error) {
 
 // lane reads executions of one lane of a host, from one turn to another.
 func (t *tx) lane(p *peer, l queue.Lane, from, to int64, limit int) ([]*row, error) {
-	return t.rows(p.id, `SELECT `+rowColumns+` FROM execution x INDEXED BY execution_live WHERE x.host = ? AND x.lane = ?
-		AND x.turn BETWEEN ? AND ? ORDER BY x.turn, x.id LIMIT ?`, p.n, l, from, to, limit)
+	return t.rows(p.id, `SELECT `+rowColumns+` FROM execution x INDEXED BY execution_live WHERE x.host = CAST(? AS INT) AND x.lane = CAST(? AS TEXT)
+		AND x.turn BETWEEN CAST(? AS INT) AND CAST(? AS INT) ORDER BY x.turn, x.id LIMIT CAST(? AS INT)`, p.n, l, from, to, limit)
 }
 
 // own writes the new session.
@@ -251,6 +252,7 @@ func (t *tx) own(c *queue.Claim, p *peer, prior process) error {
 	if c.Transport == queue.TransportPoll {
 		due = some(t.now.Add(c.Due).UnixMilli())
 	}
+	t.forget(p)
 	if _, err := t.exec(`INSERT OR REPLACE INTO session (host, epoch, gateway, transport, since, due_at, n, given, slots,
 		agent_version, boot_id, generation, nonce, superseded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		p.n, p.epoch+1, c.Gateway, string(c.Transport), t.now, due, p.msgs, p.msgs, toJSON(c.Slots),
@@ -305,6 +307,7 @@ func (t *tx) endSession(p *peer) error {
 	if p.gateway == "" {
 		return nil
 	}
+	t.forget(p)
 	_, err := t.exec(`UPDATE session SET gateway = '', since = ?, due_at = NULL WHERE host = ?`, t.now, p.n)
 	return err
 }
@@ -323,6 +326,7 @@ func (s *Store) ResolveDuplicate(ctx context.Context, id queue.HostID) error {
 			return nil
 		}
 		t.hint(p.gateway, id)
+		t.forget(p)
 		if _, err := t.exec(`UPDATE session SET duplicate_since = NULL, superseded = NULL WHERE host = ?`, p.n); err != nil {
 			return err
 		}

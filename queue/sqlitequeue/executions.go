@@ -55,7 +55,7 @@ func (s *Store) Executions(ctx context.Context, q queue.ExecutionQuery) (xs []qu
 			xs = append(xs, r.execution(gone))
 			return nil
 		}, `SELECT `+rowColumns+`, h.id FROM execution x JOIN host h ON h.n = x.host WHERE x.id BETWEEN ? AND ?
-			AND (? = 1 OR instr(?, x.state) > 0) ORDER BY x.id LIMIT ?`,
+			AND (? = 1 OR instr(?, x.state) > 0) ORDER BY x.id LIMIT CAST(? AS INT)`,
 			firstID(j.n)+after+1, lastID(j.n), q.States == nil, codes, q.Limit+1)
 		if more {
 			next = strconv.Itoa(xs[len(xs)-1].Ordinal)
@@ -124,7 +124,7 @@ func (s *Store) Targets(ctx context.Context, job queue.JobID, from, limit int) (
 		return query(c, func(st *sqlite.Stmt) error {
 			hosts = append(hosts, queue.HostID(st.ColumnText(0)))
 			return nil
-		}, `SELECT h.id FROM execution x JOIN host h ON h.n = x.host WHERE x.id BETWEEN ? AND ? ORDER BY x.id LIMIT ?`,
+		}, `SELECT h.id FROM execution x JOIN host h ON h.n = x.host WHERE x.id BETWEEN ? AND ? ORDER BY x.id LIMIT CAST(? AS INT)`,
 			firstID(n)+int64(max(from, 0)), lastID(n), max(limit, 0))
 	})
 	return hosts, err
@@ -144,8 +144,8 @@ func (s *Store) HostQueue(ctx context.Context, host queue.HostID, limit int) (xs
 			r := new(row)
 			rows = append(rows, r)
 			return r.scan(st)
-		}, `SELECT `+rowColumns+` FROM execution x INDEXED BY execution_live WHERE x.host = ? AND x.turn IS NOT NULL
-			ORDER BY x.turn >= 0, x.lane <> 'urgent', x.lane, x.turn, x.id LIMIT ?`, n, max(limit, 0))
+		}, `SELECT `+rowColumns+` FROM execution x INDEXED BY execution_live WHERE x.host = CAST(? AS INT) AND x.turn IS NOT NULL
+			ORDER BY x.turn >= 0, x.lane <> 'urgent', x.lane, x.turn, x.id LIMIT CAST(? AS INT)`, n, max(limit, 0))
 		if err != nil {
 			return err
 		}

@@ -156,7 +156,7 @@ func (s *Store) OpenJobs(ctx context.Context, limit int) (ids []queue.JobID, err
 		return query(c, func(st *sqlite.Stmt) error {
 			ids = append(ids, queue.JobID(st.ColumnText(0)))
 			return nil
-		}, `SELECT j.id FROM progress p JOIN job j ON j.n = p.job WHERE p.open = 1 AND j.visible = 1 ORDER BY p.job LIMIT ?`, max(limit, 0))
+		}, `SELECT j.id FROM progress p JOIN job j ON j.n = p.job WHERE p.open = 1 AND j.visible = 1 ORDER BY p.job LIMIT CAST(? AS INT)`, max(limit, 0))
 	})
 	return ids, err
 }

@@ -24,7 +24,7 @@ type peer struct {
 	due       opt
 	msgs      int64 // number of the last message
 	given     int64
-	slots     string // JSON
+	slots     map[queue.Lane]int // as declared; not to be changed
 	duplicate bool
 }
 
@@ -33,18 +33,34 @@ func (p *peer) owner(session int64) bool {
 	return session != 0 && p.epoch == session && p.gateway != "" && !p.revoked && !p.deleted
 }
 
-// peer finds a host; nil if it never was enrolled. A deleted one is found.
+// peer finds a host; nil if it never was enrolled. A deleted one is found. The
+// peer is cached: whoever changes its row changes it likewise, or forgets it.
 func (t *tx) peer(id queue.HostID) (p *peer, err error) {
-	_, err = one(t.c, func(st *sqlite.Stmt) {
+	if p := t.cache.peers[id]; p != nil {
+		return p, nil
+	}
+	err = t.query(func(st *sqlite.Stmt) (err error) {
 		p = &peer{
-			n: st.ColumnInt64(0), id: id, incarnation: st.ColumnInt64(1), revoked: st.ColumnBool(2), deleted: st.ColumnBool(3),
+			n: st.ColumnInt64(0), id: queue.HostID(st.ColumnText(12)), incarnation: st.ColumnInt64(1), revoked: st.ColumnBool(2), deleted: st.ColumnBool(3),
 			epoch: st.ColumnInt64(4), gateway: st.ColumnText(5), transport: queue.Transport(st.ColumnText(6)), due: colOpt(st, 7),
-			msgs: st.ColumnInt64(8), given: st.ColumnInt64(9), slots: st.ColumnText(10), duplicate: !st.ColumnIsNull(11),
+			msgs: st.ColumnInt64(8), given: st.ColumnInt64(9), duplicate: !st.ColumnIsNull(11),
 		}
-	}, `SELECT h.n, h.incarnation, h.revoked, h.deleted, s.epoch, s.gateway, s.transport, s.due_at, s.n, s.given, s.slots, s.duplicate_since
+		p.slots, err = slotsOf(st.ColumnText(10))
+		return err
+	}, `SELECT h.n, h.incarnation, h.revoked, h.deleted, s.epoch, s.gateway, s.transport, s.due_at, s.n, s.given, s.slots, s.duplicate_since, h.id
 		FROM host h LEFT JOIN session s ON s.host = h.n WHERE h.id = ?`, id)
-	return p, err
+	if err != nil || p == nil {
+		return nil, err
+	}
+	if t.cache.peers == nil || len(t.cache.peers) >= maxCachedPeers {
+		t.cache.peers = map[queue.HostID]*peer{}
+	}
+	t.cache.peers[p.id] = p
+	return p, nil
 }
+
+// forget drops a host from the cache because its row changes.
+func (t *tx) forget(p *peer) { delete(t.cache.peers, p.id) }
 
 // slotsOf reads the number of slots that a host declared.
 func slotsOf(text string) (map[queue.Lane]int, error) {
@@ -103,17 +119,22 @@ func readHost(st *sqlite.Stmt, now time.Time) (h queue.Host, err error) {
 func (s *Store) Host(ctx context.Context, id queue.HostID) (h queue.Host, err error) {
 	now := s.now()
 	err = s.read(ctx, func(c *sqlite.Conn) error {
-		found := false
-		err := query(c, func(st *sqlite.Stmt) (err error) {
-			found = true
-			h, err = readHost(st, now)
-			return err
-		}, `SELECT `+hostColumns+hostTables+`WHERE h.id = ? AND h.deleted = 0`, id)
-		if err == nil && !found {
-			err = hostNotFound(id)
-		}
+		h, err = hostByID(c, id, now)
 		return err
 	})
+	return h, err
+}
+
+func hostByID(c *sqlite.Conn, id queue.HostID, now time.Time) (h queue.Host, err error) {
+	found := false
+	err = query(c, func(st *sqlite.Stmt) (err error) {
+		found = true
+		h, err = readHost(st, now)
+		return err
+	}, `SELECT `+hostColumns+hostTables+`WHERE h.id = ? AND h.deleted = 0`, id)
+	if err == nil && !found {
+		err = hostNotFound(id)
+	}
 	return h, err
 }
 
@@ -151,7 +172,7 @@ func (s *Store) ListHosts(ctx context.Context, q queue.HostQuery) (hosts []queue
 				after = string(h.ID)
 				hosts = append(hosts, h)
 				return nil
-			}, `SELECT `+hostColumns+hostTables+`WHERE h.id > ? AND h.deleted = 0 ORDER BY h.id LIMIT ?`, after, page)
+			}, `SELECT `+hostColumns+hostTables+`WHERE h.id > ? AND h.deleted = 0 ORDER BY h.id LIMIT CAST(? AS INT)`, after, page)
 			if err != nil || full || seen < page {
 				return err
 			}
@@ -164,11 +185,11 @@ func (s *Store) ListHosts(ctx context.Context, q queue.HostQuery) (hosts []queue
 }
 
 // Label changes labels.
-func (s *Store) Label(ctx context.Context, id queue.HostID, p queue.LabelPatch) (queue.Host, error) {
+func (s *Store) Label(ctx context.Context, id queue.HostID, p queue.LabelPatch) (h queue.Host, err error) {
 	if err := queue.ValidateLabels(p.Set); err != nil {
-		return queue.Host{}, err
+		return h, err
 	}
-	err := s.write(ctx, 1, func(t *tx) error {
+	err = s.write(ctx, 1, func(t *tx) error {
 		var labels map[string]string
 		found := false
 		err := t.query(func(st *sqlite.Stmt) (err error) {
@@ -194,13 +215,13 @@ func (s *Store) Label(ctx context.Context, id queue.HostID, p queue.LabelPatch) 
 		if err := queue.ValidateLabels(labels); err != nil {
 			return err
 		}
-		_, err = t.exec(`UPDATE host SET labels = ? WHERE id = ?`, labelsJSON(labels), id)
+		if _, err := t.exec(`UPDATE host SET labels = ? WHERE id = ?`, labelsJSON(labels), id); err != nil {
+			return err
+		}
+		h, err = hostByID(t.c, id, t.now)
 		return err
 	})
-	if err != nil {
-		return queue.Host{}, err
-	}
-	return s.Host(ctx, id)
+	return h, err
 }
 
 func labelsJSON(labels map[string]string) string {

@@ -2,6 +2,7 @@ package sqlitequeue
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 
@@ -11,60 +12,66 @@ import (
 )
 
 // Enroll registers a host with its key and raises its incarnation.
-func (s *Store) Enroll(ctx context.Context, e queue.Enrollment) (queue.Host, error) {
+func (s *Store) Enroll(ctx context.Context, e queue.Enrollment) (h queue.Host, err error) {
 	if err := e.Validate(); err != nil {
-		return queue.Host{}, err
+		return h, err
 	}
-	err := s.write(ctx, 2, func(t *tx) error {
-		p, err := t.peer(e.Host)
-		if err != nil {
+	err = s.write(ctx, 2, func(t *tx) error {
+		if err := t.enroll(&e); err != nil {
 			return err
 		}
-		var key []byte
-		var token string
-		if p != nil {
-			if _, err := one(t.c, func(st *sqlite.Stmt) { key, token = colBytes(st, 0), st.ColumnText(1) },
-				`SELECT public_key, token FROM host WHERE n = ?`, p.n); err != nil {
-				return err
-			}
-		}
-		same := p != nil && !p.deleted && bytes.Equal(key, e.PublicKey)
-		if same && !p.revoked && token == e.Token {
-			return nil
-		}
-		use, err := t.tokenUse(&e)
-		switch {
-		case err != nil:
-			return err
-		case p != nil && p.revoked && !p.deleted && !e.Replace:
-			return queue.Errorf(queue.Forbidden, "host %s: revoked; enrol it with a token that may replace hosts", e.Host)
-		case p != nil && !p.deleted && !same && !e.Replace:
-			return queue.Errorf(queue.Conflict, "host %s: enrolled already with another key; use another id, or a token that may replace hosts", e.Host)
-		}
-		if err := t.useToken(&e, use); err != nil {
-			return err
-		}
-		if p == nil {
-			_, err := t.exec(`INSERT INTO host (id, incarnation, enrolled_at, token, public_key, labels) VALUES (?, 1, ?, ?, ?, ?)`,
-				e.Host, t.now, e.Token, []byte(e.PublicKey), labelsJSON(e.Labels))
-			return err
-		}
-		if err := t.void(p); err != nil {
-			return err
-		}
-		if p.epoch != 0 {
-			if _, err := t.exec(`UPDATE session SET duplicate_since = NULL, superseded = NULL WHERE host = ?`, p.n); err != nil {
-				return err
-			}
-		}
-		_, err = t.exec(`UPDATE host SET incarnation = incarnation + 1, revoked = 0, deleted = 0, enrolled_at = ?, token = ?, public_key = ?, labels = ? WHERE n = ?`,
-			t.now, e.Token, []byte(e.PublicKey), labelsJSON(e.Labels), p.n)
+		h, err = hostByID(t.c, e.Host, t.now)
 		return err
 	})
+	return h, err
+}
+
+func (t *tx) enroll(e *queue.Enrollment) error {
+	p, err := t.peer(e.Host)
 	if err != nil {
-		return queue.Host{}, err
+		return err
 	}
-	return s.Host(ctx, e.Host)
+	var key []byte
+	var token string
+	if p != nil {
+		if _, err := one(t.c, func(st *sqlite.Stmt) { key, token = colBytes(st, 0), st.ColumnText(1) },
+			`SELECT public_key, token FROM host WHERE n = ?`, p.n); err != nil {
+			return err
+		}
+	}
+	same := p != nil && !p.deleted && bytes.Equal(key, e.PublicKey)
+	if same && !p.revoked && token == e.Token {
+		return nil
+	}
+	use, err := t.tokenUse(e)
+	switch {
+	case err != nil:
+		return err
+	case p != nil && p.revoked && !p.deleted && !e.Replace:
+		return queue.Errorf(queue.Forbidden, "host %s: revoked; enrol it with a token that may replace hosts", e.Host)
+	case p != nil && !p.deleted && !same && !e.Replace:
+		return queue.Errorf(queue.Conflict, "host %s: enrolled already with another key; use another id, or a token that may replace hosts", e.Host)
+	}
+	if err := t.useToken(e, use); err != nil {
+		return err
+	}
+	if p == nil {
+		_, err := t.exec(`INSERT INTO host (id, incarnation, enrolled_at, token, public_key, labels) VALUES (?, 1, ?, ?, ?, ?)`,
+			e.Host, t.now, e.Token, []byte(e.PublicKey), labelsJSON(e.Labels))
+		return err
+	}
+	t.forget(p)
+	if err := t.void(p); err != nil {
+		return err
+	}
+	if p.epoch != 0 {
+		if _, err := t.exec(`UPDATE session SET duplicate_since = NULL, superseded = NULL WHERE host = ?`, p.n); err != nil {
+			return err
+		}
+	}
+	_, err = t.exec(`UPDATE host SET incarnation = incarnation + 1, revoked = 0, deleted = 0, enrolled_at = ?, token = ?, public_key = ?, labels = ? WHERE n = ?`,
+		t.now, e.Token, []byte(e.PublicKey), labelsJSON(e.Labels), p.n)
+	return err
 }
 
 // use is what a token's use would be.
@@ -139,7 +146,7 @@ func (t *tx) forgetTokens(limit int) error {
 	if err := t.query(func(st *sqlite.Stmt) error {
 		gone = append(gone, st.ColumnText(0))
 		return nil
-	}, `SELECT token FROM enrol_token WHERE expires <> 0 AND expires <= ? LIMIT ?`, t.now.UnixMilli(), limit); err != nil {
+	}, `SELECT token FROM enrol_token WHERE expires <> 0 AND expires <= ? LIMIT CAST(? AS INT)`, t.now.UnixMilli(), limit); err != nil {
 		return err
 	}
 	for _, token := range gone {
@@ -218,6 +225,7 @@ func (s *Store) bar(ctx context.Context, id queue.HostID, do func(t *tx, p *peer
 		if p == nil {
 			return hostNotFound(id)
 		}
+		t.forget(p)
 		return do(t, p)
 	})
 }
@@ -227,6 +235,8 @@ func (s *Store) Select(ctx context.Context, sel queue.Selector, ids []queue.Host
 	if ids != nil {
 		return s.selectIDs(ctx, ids)
 	}
+	// Read in the order of the rows and then sorted: half the time of reading in
+	// the order of ids.
 	err = s.read(ctx, func(c *sqlite.Conn) error {
 		return query(c, func(st *sqlite.Stmt) error {
 			if !sel.Empty() {
@@ -237,8 +247,9 @@ func (s *Store) Select(ctx context.Context, sel queue.Selector, ids []queue.Host
 			}
 			targets = append(targets, queue.Target{Host: queue.HostID(st.ColumnText(0)), Incarnation: st.ColumnInt64(1)})
 			return nil
-		}, `SELECT id, incarnation, labels FROM host WHERE revoked = 0 AND deleted = 0 ORDER BY id`)
+		}, `SELECT id, incarnation, labels FROM host WHERE revoked = 0 AND deleted = 0`)
 	})
+	slices.SortFunc(targets, func(a, b queue.Target) int { return cmp.Compare(a.Host, b.Host) })
 	return targets, err
 }
 

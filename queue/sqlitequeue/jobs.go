@@ -77,7 +77,7 @@ func (s *Store) ListJobs(ctx context.Context, after string, limit int) (jobs []q
 			j, err := readJob(st)
 			jobs, last = append(jobs, j), st.ColumnInt64(33)
 			return err
-		}, `SELECT `+jobColumns+jobTables+`WHERE j.n < ? AND j.visible = 1 ORDER BY j.n DESC LIMIT ?`, before, limit+1)
+		}, `SELECT `+jobColumns+jobTables+`WHERE j.n < ? AND j.visible = 1 ORDER BY j.n DESC LIMIT CAST(? AS INT)`, before, limit+1)
 		if more {
 			next = strconv.FormatInt(last, 10)
 		}

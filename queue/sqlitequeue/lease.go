@@ -38,11 +38,7 @@ func (t *tx) lease(f *queue.Fetch) (got queue.Fetched, err error) {
 	case p.duplicate:
 		return got, duplicateError(f.Host)
 	}
-	slots, err := slotsOf(p.slots)
-	if err != nil {
-		return got, err
-	}
-	lanes, err := t.work(p, slots, f.Max)
+	lanes, err := t.work(p, f.Max)
 	if err != nil {
 		return got, err
 	}
@@ -67,7 +63,7 @@ func (t *tx) lease(f *queue.Fetch) (got queue.Fetched, err error) {
 		return got, err
 	}
 	for _, l := range lanes {
-		free := queue.SlotsIn(slots, l.name) - len(l.flying)
+		free := queue.SlotsIn(p.slots, l.name) - len(l.flying)
 		for _, r := range l.queued {
 			if !r.Deliverable(t.now) { // past DeliverUntil
 				r.Expire(t.now)
@@ -108,12 +104,18 @@ func (t *tx) fetched(f *queue.Fetch, p *peer, got *queue.Fetched) error {
 	if p.transport == queue.TransportPoll && f.Due > 0 {
 		due = some(t.now.Add(f.Due).UnixMilli())
 	}
-	if f.Gateway != p.gateway && f.Gateway != "" {
-		_, err := t.exec(`UPDATE session SET n = ?, given = ?, due_at = ?, gateway = ? WHERE host = ?`, got.N, given, due, f.Gateway, p.n)
-		return err
+	gateway := p.gateway
+	if f.Gateway != "" {
+		gateway = f.Gateway
 	}
-	if got.N == p.msgs && given == p.given && due == p.due {
+	moved := gateway != p.gateway
+	if !moved && got.N == p.msgs && given == p.given && due == p.due {
 		return nil
+	}
+	p.msgs, p.given, p.due, p.gateway = got.N, given, due, gateway
+	if moved {
+		_, err := t.exec(`UPDATE session SET n = ?, given = ?, due_at = ?, gateway = ? WHERE host = ?`, got.N, given, due, gateway, p.n)
+		return err
 	}
 	_, err := t.exec(`UPDATE session SET n = ?, given = ?, due_at = ? WHERE host = ?`, got.N, given, due, p.n)
 	return err
@@ -144,13 +146,13 @@ type laneWork struct {
 
 // work reads what a Lease of up to want deliveries needs, by lane in the order
 // of service.
-func (t *tx) work(p *peer, slots map[queue.Lane]int, want int) ([]laneWork, error) {
+func (t *tx) work(p *peer, want int) ([]laneWork, error) {
 	rows, err := t.live(p.n, p.id, glance)
 	if err != nil {
 		return nil, err
 	}
 	if len(rows) == glance { // there may be more
-		return t.workByLane(p, slots, want)
+		return t.workByLane(p, want)
 	}
 	var lanes []laneWork
 	for _, r := range rows {
@@ -178,7 +180,7 @@ func byTurn(a, b *row) int {
 }
 
 // workByLane is work for a host with much in its queue.
-func (t *tx) workByLane(p *peer, slots map[queue.Lane]int, want int) ([]laneWork, error) {
+func (t *tx) workByLane(p *peer, want int) ([]laneWork, error) {
 	names, err := t.lanes(p.n)
 	if err != nil {
 		return nil, err
@@ -189,7 +191,7 @@ func (t *tx) workByLane(p *peer, slots map[queue.Lane]int, want int) ([]laneWork
 		if l.flying, err = t.lane(p, name, turnFlying, turnFlying, maxLive); err != nil {
 			return nil, err
 		}
-		if free := min(queue.SlotsIn(slots, name)-len(l.flying), max(want, 0)+1); free > 0 {
+		if free := min(queue.SlotsIn(p.slots, name)-len(l.flying), max(want, 0)+1); free > 0 {
 			if err := t.wakeLane(p, name); err != nil {
 				return nil, err
 			}

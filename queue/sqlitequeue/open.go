@@ -52,11 +52,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		s.log = slog.Default()
 	}
 	s.maxBytes.Store(o.MaxBytes)
-	readers := o.Readers
-	if readers <= 0 {
-		readers = defaultReaders
+	n := o.Readers
+	if n <= 0 {
+		n = defaultReaders
 	}
-	s.readers = make(chan *sqlite.Conn, readers)
+	s.readers = readers{open: s.openReader, slots: make(chan struct{}, n)}
 	if err := s.takeLock(); err != nil {
 		return nil, err
 	}
@@ -95,8 +95,8 @@ func holder(path string) string {
 	return " (pid " + pid + ")"
 }
 
-// connect opens the writer's connection, brings the schema up to date, and opens
-// the readers'. On an error nothing stays open but the lock.
+// connect opens the writer's connection and brings the schema up to date. On
+// an error nothing stays open but the lock.
 func (s *Store) connect(ctx context.Context) error {
 	if err := checkHeader(s.path); err != nil {
 		return err
@@ -121,17 +121,6 @@ func (s *Store) connect(ctx context.Context) error {
 		return s.cannotOpen(err)
 	}
 	s.w = &writer{open: s.openWriter, now: s.now, log: s.log, c: c, after: func(t *tx) { s.hub.send(t.hints) }}
-	for n := range cap(s.readers) {
-		r, err := s.openReader()
-		if err != nil {
-			for range n {
-				(<-s.readers).Close()
-			}
-			c.Close()
-			return s.cannotOpen(err)
-		}
-		s.readers <- r
-	}
 	return nil
 }
 

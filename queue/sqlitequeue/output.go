@@ -58,7 +58,7 @@ func (s *Store) Output(ctx context.Context, q queue.OutputQuery) (chunks []queue
 				full = full || left == 0
 				return nil
 			}, `SELECT seq, stream, at, `+outputPos+`, missing, data FROM output WHERE execution = ?1 AND seq >= ?3
-				AND (?2 = 0 OR stream = 'gap' OR stream = CASE ?2 WHEN 1 THEN 'stdout' ELSE 'stderr' END) ORDER BY seq LIMIT ?4`,
+				AND (?2 = 0 OR stream = 'gap' OR stream = CASE ?2 WHEN 1 THEN 'stdout' ELSE 'stderr' END) ORDER BY seq LIMIT CAST(?4 AS INT)`,
 				r.id, int(q.Stream), from, outputPage)
 			if err != nil || rows < outputPage {
 				return err

@@ -56,8 +56,8 @@ func candidates(c *sqlite.Conn, gateway string, after, now int64) (found []candi
 		return nil
 	}, `SELECT s.host, h.id, s.slots, s.n > s.given FROM session s CROSS JOIN host h ON h.n = s.host
 		WHERE s.gateway = ?1 AND s.gateway <> '' AND s.host > ?2 AND s.duplicate_since IS NULL
-		AND (s.n > s.given OR EXISTS (SELECT 1 FROM execution x INDEXED BY execution_live WHERE x.host = s.host AND x.turn IS NOT NULL AND x.turn BETWEEN 0 AND ?3))
-		ORDER BY s.host LIMIT ?4`, gateway, after, now, readyPage)
+		AND (s.n > s.given OR EXISTS (SELECT 1 FROM execution x INDEXED BY execution_live WHERE x.host = s.host AND x.turn IS NOT NULL AND x.turn BETWEEN 0 AND CAST(?3 AS INT)))
+		ORDER BY s.host LIMIT CAST(?4 AS INT)`, gateway, after, now, readyPage)
 	return found, err
 }
 
@@ -70,7 +70,7 @@ func freeWork(c *sqlite.Conn, k candidate, now int64) (ok bool, err error) {
 	err = query(c, func(st *sqlite.Stmt) error {
 		ok = ok || st.ColumnInt(1) < queue.SlotsIn(slots, queue.Lane(st.ColumnText(0)))
 		return nil
-	}, `SELECT lane, count(*) FILTER (WHERE turn = -1) FROM execution INDEXED BY execution_live WHERE host = ? AND turn IS NOT NULL AND turn <= ?
+	}, `SELECT lane, count(*) FILTER (WHERE turn = -1) FROM execution INDEXED BY execution_live WHERE host = CAST(? AS INT) AND turn IS NOT NULL AND turn <= CAST(? AS INT)
 		GROUP BY lane HAVING max(turn) >= 0`, k.host, now)
 	return ok, err
 }

@@ -139,7 +139,7 @@ func (t *tx) hintIfWaiting(p *peer, l queue.Lane) error {
 	if p.gateway == "" {
 		return nil
 	}
-	waiting, err := t.exists(`SELECT 1 FROM execution INDEXED BY execution_live WHERE host = ? AND lane = ? AND turn BETWEEN 0 AND ? LIMIT 1`, p.n, l, t.now.UnixMilli())
+	waiting, err := t.exists(`SELECT 1 FROM execution INDEXED BY execution_live WHERE host = CAST(? AS INT) AND lane = CAST(? AS TEXT) AND turn BETWEEN 0 AND CAST(? AS INT) LIMIT 1`, p.n, l, t.now.UnixMilli())
 	if waiting {
 		t.hint(p.gateway, p.id)
 	}

@@ -102,7 +102,7 @@ func excess(c *sqlite.Conn, from string, now time.Time, age time.Duration, bytes
 			total -= st.ColumnInt64(2)
 		}
 		return nil
-	}, `SELECT job, finished_at, `+column+` `+from+` ORDER BY finished_at, job LIMIT ?`, retainPage)
+	}, `SELECT job, finished_at, `+column+` `+from+` ORDER BY finished_at, job LIMIT CAST(? AS INT)`, retainPage)
 	return jobs, err
 }
 
@@ -156,7 +156,7 @@ func (s *Store) remove(t *tx, job int64, record bool) (n int, done bool, err err
 			return 0, true, err
 		}
 	}
-	n, err = t.exec(`DELETE FROM output WHERE (execution, seq) IN (SELECT execution, seq FROM output WHERE execution BETWEEN ? AND ? LIMIT ?)`, firstID(job), lastID(job), outputPiece)
+	n, err = t.exec(`DELETE FROM output WHERE (execution, seq) IN (SELECT execution, seq FROM output WHERE execution BETWEEN ? AND ? LIMIT CAST(? AS INT))`, firstID(job), lastID(job), outputPiece)
 	if err != nil || n == outputPiece {
 		return n / 10, false, err
 	}
@@ -164,7 +164,7 @@ func (s *Store) remove(t *tx, job int64, record bool) (n int, done bool, err err
 		_, err := t.exec(`UPDATE progress SET output_gone = 2 WHERE job = ?`, job)
 		return n / 10, true, err
 	}
-	n, err = t.exec(`DELETE FROM execution WHERE id IN (SELECT id FROM execution WHERE id BETWEEN ? AND ? LIMIT ?)`, firstID(job), lastID(job), recordPiece)
+	n, err = t.exec(`DELETE FROM execution WHERE id IN (SELECT id FROM execution WHERE id BETWEEN ? AND ? LIMIT CAST(? AS INT))`, firstID(job), lastID(job), recordPiece)
 	if err != nil || n == recordPiece {
 		return n, false, err
 	}

@@ -166,8 +166,8 @@ func (t *tx) load(j *jobInfo, hostN int64, host queue.HostID) (*row, error) {
 // live reads a host's executions that are queued or in flight, by lane, turn
 // and age, at most limit.
 func (t *tx) live(hostN int64, host queue.HostID, limit int) ([]*row, error) {
-	return t.rows(host, `SELECT `+rowColumns+` FROM execution x INDEXED BY execution_live WHERE x.host = ? AND x.turn IS NOT NULL
-		ORDER BY x.lane, x.turn, x.id LIMIT ?`, hostN, limit)
+	return t.rows(host, `SELECT `+rowColumns+` FROM execution x INDEXED BY execution_live WHERE x.host = CAST(? AS INT) AND x.turn IS NOT NULL
+		ORDER BY x.lane, x.turn, x.id LIMIT CAST(? AS INT)`, hostN, limit)
 }
 
 // rows reads executions of one host.

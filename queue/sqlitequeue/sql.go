@@ -10,6 +10,10 @@ import (
 	"github.com/rexgate/rexgate/queue"
 )
 
+// A parameter that is compared in a query over a partial index, or that is a
+// LIMIT, stands in a CAST: SQLite otherwise looks at its value when it compiles the statement, and so
+// compiles it again for each value.
+
 // query runs a statement that the connection keeps prepared, and calls row for
 // each row (nil = none are expected). row must not use the same statement.
 func query(c *sqlite.Conn, row func(st *sqlite.Stmt) error, sql string, args ...any) error {

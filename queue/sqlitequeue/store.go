@@ -2,6 +2,7 @@ package sqlitequeue
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"sync"
@@ -38,7 +39,7 @@ type Store struct {
 	lock  *os.File // held for life
 
 	maxBytes       atomic.Int64
-	readers        chan *sqlite.Conn
+	readers        readers
 	w              *writer
 	hub            hub
 	submits        submits
@@ -82,20 +83,11 @@ func (s *Store) Close() error {
 // release closes the connections, the writer's last: SQLite then folds the
 // write-ahead log into the file.
 func (s *Store) release() error {
-	var first error
-	note := func(err error) {
-		if first == nil {
-			first = err
-		}
+	errs := []error{s.readers.close()}
+	if s.w.c != nil {
+		errs = append(errs, s.w.c.Close())
 	}
-	for range cap(s.readers) {
-		note((<-s.readers).Close())
-	}
-	if s.w != nil && s.w.c != nil {
-		note(s.w.c.Close())
-	}
-	note(s.lock.Close())
-	return first
+	return errors.Join(append(errs, s.lock.Close())...)
 }
 
 // now is the store's clock, cut to what it keeps of a time.
@@ -120,17 +112,15 @@ func (s *Store) read(ctx context.Context, fn func(c *sqlite.Conn) error) error {
 		return err
 	}
 	defer s.verbs.Done()
-	var c *sqlite.Conn
-	select {
-	case c = <-s.readers:
-	default:
-		select {
-		case c = <-s.readers:
-		case <-ctx.Done():
-			return s.domain(ctx.Err())
-		}
+	c, err := s.readers.take(ctx)
+	if err != nil {
+		return s.domain(err)
 	}
-	defer func() { s.readers <- c }()
+	defer func() {
+		if e := s.readers.put(c, err); e != nil {
+			s.log.Warn("a failed connection to the store could not be closed", "error", e)
+		}
+	}()
 	if err := ctx.Err(); err != nil {
 		return s.domain(err)
 	}
@@ -138,7 +128,7 @@ func (s *Store) read(ctx context.Context, fn func(c *sqlite.Conn) error) error {
 		c.SetInterrupt(ctx.Done())
 		defer c.SetInterrupt(nil)
 	}
-	err := fn(c)
+	err = fn(c)
 	if err != nil && sqlite.ErrCode(err) == sqlite.ResultInterrupt && ctx.Err() != nil {
 		err = ctx.Err()
 	}

@@ -121,28 +121,55 @@ func (s *Store) submitted(ctx context.Context, n *queue.NewJob) (j queue.Job, fo
 
 // resolve finds the targets' hosts by number.
 func (s *Store) resolve(ctx context.Context, targets []queue.Target) (hosts []int64, err error) {
-	hosts = make([]int64, 0, len(targets))
-	var bad []string
-	total := 0
+	hosts = make([]int64, len(targets))
 	err = s.snapshot(ctx, func(c *sqlite.Conn) error {
-		for _, t := range targets {
-			ok, err := one(c, func(st *sqlite.Stmt) { hosts = append(hosts, st.ColumnInt64(0)) },
-				`SELECT n FROM host WHERE id = ? AND incarnation = ? AND revoked = 0 AND deleted = 0`, t.Host, t.Incarnation)
-			if err != nil {
+		var all int64
+		if _, err := one(c, func(st *sqlite.Stmt) { all = st.ColumnInt64(0) }, `SELECT max(n) FROM host`); err != nil {
+			return err
+		}
+		if all/resolveByScan < int64(len(targets)) {
+			return scanTargets(c, targets, hosts)
+		}
+		for i, t := range targets {
+			if _, err := one(c, func(st *sqlite.Stmt) { hosts[i] = st.ColumnInt64(0) },
+				`SELECT n FROM host WHERE id = ? AND incarnation = ? AND revoked = 0 AND deleted = 0`, t.Host, t.Incarnation); err != nil {
 				return err
-			}
-			if !ok {
-				if total++; len(bad) < maxNamed {
-					bad = append(bad, string(t.Host))
-				}
 			}
 		}
 		return nil
 	})
+	var bad []string
+	total := 0
+	for i, n := range hosts {
+		if n == 0 {
+			if total++; len(bad) < maxNamed {
+				bad = append(bad, string(targets[i].Host))
+			}
+		}
+	}
 	if err == nil && total > 0 {
 		err = missing(bad, total, "targets: not enrolled, or enrolled anew since they were chosen")
 	}
 	return hosts, err
+}
+
+// resolveByScan is when reading all hosts is cheaper than finding each target:
+// measured, a row read costs a fourth of one that is found.
+const resolveByScan = 4
+
+// scanTargets finds the targets' hosts by reading all.
+func scanTargets(c *sqlite.Conn, targets []queue.Target, hosts []int64) error {
+	place := make(map[queue.HostID]int, len(targets))
+	for i, t := range targets {
+		place[t.Host] = i
+	}
+	return query(c, func(st *sqlite.Stmt) error {
+		i, ok := place[queue.HostID(st.ColumnText(1))]
+		if ok && targets[i].Incarnation == st.ColumnInt64(2) {
+			hosts[i] = st.ColumnInt64(0)
+		}
+		return nil
+	}, `SELECT n, id, incarnation FROM host WHERE revoked = 0 AND deleted = 0`)
 }
 
 func joinSome(items []string, total int) string {

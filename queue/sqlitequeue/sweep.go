@@ -69,7 +69,7 @@ func (t *tx) sweep(limit int, sum *queue.Swept) (n int, err error) {
 		return 0, err
 	}
 	due, err := t.duePeers(`SELECT h.id, x.id, s.gateway FROM execution x INDEXED BY execution_lapse CROSS JOIN host h ON h.n = x.host LEFT JOIN session s ON s.host = x.host
-		WHERE x.lapse_at <= ? ORDER BY x.lapse_at LIMIT ?`, service, limit)
+		WHERE x.lapse_at <= CAST(? AS INT) ORDER BY x.lapse_at LIMIT CAST(? AS INT)`, service, limit)
 	if err != nil {
 		return 0, err
 	}
@@ -80,7 +80,7 @@ func (t *tx) sweep(limit int, sum *queue.Swept) (n int, err error) {
 	}
 	n = len(due)
 	if due, err = t.duePeers(`SELECT h.id, x.id, s.gateway FROM execution x INDEXED BY execution_wake CROSS JOIN host h ON h.n = x.host LEFT JOIN session s ON s.host = x.host
-		WHERE x.wake_at <= ? ORDER BY x.wake_at LIMIT ?`, t.now, limit-n); err != nil {
+		WHERE x.wake_at <= CAST(? AS INT) ORDER BY x.wake_at LIMIT CAST(? AS INT)`, t.now, limit-n); err != nil {
 		return 0, err
 	}
 	for _, d := range due {

@@ -38,6 +38,7 @@ type hint struct {
 type cache struct {
 	jobs  map[queue.JobID]*jobInfo
 	byN   map[int64]*jobInfo
+	peers map[queue.HostID]*peer
 	clock *queue.ServiceClock
 }
 
@@ -49,7 +50,11 @@ type jobInfo struct {
 	visible bool
 }
 
-const maxCachedJobs = 4096
+// Bounds of the cache. A peer takes about 300 bytes.
+const (
+	maxCachedJobs  = 4096
+	maxCachedPeers = 1 << 17
+)
 
 func (k *cache) clear() { *k = cache{} }
 

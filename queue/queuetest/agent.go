@@ -2,6 +2,7 @@ package queuetest
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/rexgate/rexgate/queue"
 )
@@ -29,7 +30,7 @@ func (e *env) process(host queue.HostID) *agent {
 	e.Helper()
 	e.procs++
 	return &agent{e: e, claim: queue.Claim{
-		Host: host, Incarnation: e.host(host).Incarnation, Gateway: "gw-1", Transport: queue.TransportSocket,
+		Host: host, Incarnation: e.incarnations[host], Gateway: "gw-1", Transport: queue.TransportSocket,
 		AgentVersion: "1.0", BootID: "boot-1", Generation: "gen-1", Nonce: fmt.Sprint("process-", e.procs),
 	}}
 }
@@ -153,14 +154,17 @@ func eventText(events []queue.Event) (s string) {
 	return s
 }
 
+// hostTime is the clock of all hosts: no business of the store's.
+func hostTime() time.Time { return time.Now().Truncate(time.Millisecond) }
+
 // accepted makes event 1; the journal moves on.
 func (a *agent) accepted(d queue.Delivery) queue.Event {
 	a.claim.Position++
-	return queue.Event{Execution: d.Execution.ID(), Seq: 1, Kind: queue.EventAccepted, At: a.e.now(), Token: d.Token, Position: a.claim.Position}
+	return queue.Event{Execution: d.Execution.ID(), Seq: 1, Kind: queue.EventAccepted, At: hostTime(), Token: d.Token, Position: a.claim.Position}
 }
 
 func (a *agent) event(d queue.Delivery, seq int64, kind queue.EventKind) queue.Event {
-	return queue.Event{Execution: d.Execution.ID(), Seq: seq, Kind: kind, At: a.e.now()}
+	return queue.Event{Execution: d.Execution.ID(), Seq: seq, Kind: kind, At: hostTime()}
 }
 
 func (a *agent) rejected(d queue.Delivery, seq int64) queue.Event {

@@ -55,6 +55,7 @@ func boundScenarios() []scenario {
 			n.Replace = true
 			again, err := e.s.Enroll(e.ctx, n)
 			e.ok(err, "Enroll with Replace")
+			e.incarnations["h"] = again.Incarnation
 			same(e, "Revoked, raised", words(again.Revoked, again.Incarnation > h.Incarnation), "false true")
 			e.queued("h")
 			e.agent("h").one()

@@ -23,12 +23,15 @@ type env struct {
 	s     queue.Store // in.Store, or that with every verb applied twice
 	twice bool
 	procs int // processes of agents made, for their nonces
+
+	made         int                    // jobs made, for their ids
+	incarnations map[queue.HostID]int64 // of hosts enrolled by the helpers
 }
 
 func newEnv(t testing.TB, in *Instance, twice bool) *env {
 	ctx, cancel := context.WithTimeout(context.Background(), verbTimeout)
 	t.Cleanup(cancel)
-	e := &env{TB: t, ctx: ctx, in: in, s: in.Store, twice: twice}
+	e := &env{TB: t, ctx: ctx, in: in, s: in.Store, twice: twice, incarnations: map[queue.HostID]int64{}}
 	if twice {
 		e.s = &twiceStore{Store: in.Store, t: t}
 	}
@@ -111,8 +114,9 @@ func (e *env) pass(d time.Duration) (sum queue.Swept) {
 func (e *env) enroll(ids ...queue.HostID) {
 	e.Helper()
 	for _, id := range ids {
-		_, err := e.s.Enroll(e.ctx, queue.Enrollment{Host: id, PublicKey: keyOf(string(id)), Labels: map[string]string{"name": string(id)}})
+		h, err := e.s.Enroll(e.ctx, queue.Enrollment{Host: id, PublicKey: keyOf(string(id)), Labels: map[string]string{"name": string(id)}})
 		e.ok(err, "Enroll %s", id)
+		e.incarnations[id] = h.Incarnation
 	}
 }
 
@@ -125,6 +129,7 @@ func (e *env) reenroll(id queue.HostID) queue.Host {
 	h := e.host(id)
 	n, err := e.s.Enroll(e.ctx, queue.Enrollment{Host: id, PublicKey: keyOf(fmt.Sprint(id, h.Incarnation+1)), Replace: true})
 	e.ok(err, "Enroll %s anew", id)
+	e.incarnations[id] = n.Incarnation
 	return n
 }
 
@@ -135,16 +140,19 @@ func (e *env) host(id queue.HostID) queue.Host {
 	return h
 }
 
-// newJob is a valid job for the hosts at their present incarnations.
+// newJob is a valid job for hosts that the helpers enrolled.
 func (e *env) newJob(hosts ...queue.HostID) queue.NewJob {
 	e.Helper()
 	e.advance(5 * time.Millisecond) // so that no two jobs are of one age
-	targets, err := e.s.Select(e.ctx, queue.Selector{}, hosts)
-	e.ok(err, "Select %v", hosts)
+	e.made++
+	var targets []queue.Target
+	for _, h := range hosts {
+		targets = append(targets, queue.Target{Host: h, Incarnation: e.incarnations[h]})
+	}
 	script := []byte("echo hello\n")
 	return queue.NewJob{
 		Job: queue.Job{
-			ID: queue.NewJobID(e.now()), Spec: queue.Spec{Name: "test"}.WithDefaults(), CreatedBy: "ann", Selection: "hosts",
+			ID: queue.NewJobID(time.Now().Add(time.Duration(e.made) * time.Millisecond)), Spec: queue.Spec{Name: "test"}.WithDefaults(), CreatedBy: "ann", Selection: "hosts",
 			ScriptSize: int64(len(script)), ScriptSHA256: queue.ScriptDigest(script),
 		},
 		Script: script, Targets: targets,

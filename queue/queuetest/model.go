@@ -32,6 +32,7 @@ type modelHost struct {
 	incarnation int64
 	session     int64 // 0 = none
 	slots       map[queue.Lane]int
+	settled     int64 // messages up to here have arrived, as far as the store was told
 	n           int64 // last message
 	execs       []*modelExec
 	cancels     map[*modelExec]int64 // asked for and not settled: their message's number, 0 = not given yet

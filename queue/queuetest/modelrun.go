@@ -172,7 +172,7 @@ func (w *walk) claim(r *rapid.T) {
 	slices.Sort(gotText)
 	same(w.env, "verdicts", gotText, want)
 	same(w.env, "lost", got.Lost, lost)
-	h.session, h.slots, h.n = got.Session, c.Slots, got.N
+	h.session, h.slots, h.settled, h.n = got.Session, c.Slots, got.N, got.N
 	clear(h.cancels)
 }
 

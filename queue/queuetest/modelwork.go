@@ -17,10 +17,10 @@ func (w *walk) lease(r *rapid.T) {
 	if h.session == 0 {
 		r.Skip("no session")
 	}
-	after := int64(0)
 	if rapid.Bool().Draw(r, "arrived") {
-		after = h.n
+		h.settled = h.n
 	}
+	after := h.settled
 	for x, n := range h.cancels {
 		if n > 0 && n <= after {
 			delete(h.cancels, x)
@@ -123,7 +123,7 @@ func (w *walk) record(r *rapid.T) {
 }
 
 func (w *walk) event(d queue.Delivery, seq int64, kind queue.EventKind) queue.Event {
-	v := queue.Event{Execution: d.Execution.ID(), Seq: seq, Kind: kind, At: w.now()}
+	v := queue.Event{Execution: d.Execution.ID(), Seq: seq, Kind: kind, At: hostTime()}
 	switch kind {
 	case queue.EventAccepted:
 		h := w.hosts[d.Execution.Host]

@@ -81,6 +81,16 @@ func (a *app) group(use, short, long string) *cobra.Command {
 		}}
 }
 
+// takes says how many arguments a verb takes; most -1 = any number.
+func takes(what string, least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= least && (most < 0 || len(args) <= most) {
+			return nil
+		}
+		return ctl.Usagef("%s takes %s, got %d arguments; see %s --help", cmd.CommandPath(), what, len(args), cmd.CommandPath())
+	}
+}
+
 // defaultServer is where rexgate serve listens unless told otherwise.
 const defaultServer = "http://127.0.0.1:8080"
 
@@ -152,7 +162,7 @@ func (a *app) token() (func() (string, error), error) {
 		path = filepath.Join(dir, "token")
 		if _, err := os.Stat(path); err != nil {
 			return nil, &ctl.Error{Status: ctl.ExitServer, Err: fmt.Errorf(
-				"no token: --token-file and REXCTL_TOKEN_FILE are not set, and %s isn't there; on the server, rexgate token operator makes one", path)}
+				"no token: --token-file and REXCTL_TOKEN_FILE are not set, and %s isn't there; rexgate token operator makes one, on the server", path)}
 		}
 	}
 	return operator.TokenFile(path), nil

@@ -9,7 +9,7 @@ func (a *app) hostDelete() *cobra.Command {
 		Short: "Revoke a host and remove its record",
 		Long: `Delete revokes a host and removes its record. Its executions stay readable. It
 comes back only by enrolling anew.`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("one host", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

@@ -15,7 +15,7 @@ func (a *app) hostLabel() *cobra.Command {
 		Use:     "label HOST KEY=VALUE... KEY-...",
 		Short:   "Set labels of a host (KEY=VALUE), or remove them (KEY-)",
 		Example: "  rexctl host label web1 role=web canary-",
-		Args:    cobra.MinimumNArgs(2),
+		Args:    takes("a host and labels", 2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

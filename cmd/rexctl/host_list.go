@@ -20,7 +20,7 @@ func (a *app) hostList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List hosts",
-		Args:  cobra.NoArgs,
+		Args:  takes("no arguments", 0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

@@ -12,7 +12,7 @@ func (a *app) hostResolve() *cobra.Command {
 		Short: "Clear the mark of a host whose identity two machines used",
 		Long: `Resolve lets the next machine that comes with the host's identity have it. Stop
 the wrong one first.`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("one host", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

@@ -18,7 +18,7 @@ func (a *app) hostRevoke() *cobra.Command {
 		Short: "Bar a host: end its session and its queue",
 		Long: `Revoke bars a host at once. What waits for it is cancelled, what runs there is
 lost to rexgate. Enrolling it anew, with a token made with --replace, undoes it.`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("one host", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

@@ -19,7 +19,7 @@ func (a *app) hostShow() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show HOST",
 		Short: "Show a host and its queue",
-		Args:  cobra.ExactArgs(1),
+		Args:  takes("one host", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

@@ -14,7 +14,7 @@ func (a *app) jobCancel() *cobra.Command {
 		Long: `Cancel ends executions that no host has accepted at once, and asks the hosts of
 the others to end them: the script's process group gets TERM, and KILL after the
 job's grace. Executions that have ended are left alone.`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("one job", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

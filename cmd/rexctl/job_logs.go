@@ -20,7 +20,7 @@ func (a *app) jobLogs() *cobra.Command {
 one host it is exactly the bytes that the script wrote, unless it goes to a
 terminal, where control characters are shown as escapes. Of several hosts, each
 line begins with its host.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: takes("a job, and hosts if not all are wanted", 1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

@@ -19,7 +19,7 @@ func (a *app) jobRerun() *cobra.Command {
 		Long: `Rerun makes a new job with the script and options of another one, on the hosts
 whose executions are selected, and watches it as run does.`,
 		Example: `  rexctl job rerun --failed 0d1u2q...`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes("one job", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

@@ -29,7 +29,7 @@ func (a *app) jobShow() *cobra.Command {
 		Long: `Show prints a job and how far it is; with a host, the execution there; with
 --executions, --state or --failed, a list of executions; with --script, the
 script and nothing else.`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: takes("a job, and perhaps a host", 1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

@@ -11,7 +11,7 @@ func (a *app) jobWatch() *cobra.Command {
 		Short: "Watch a job until it is done, and print its hosts' output",
 		Long: `Watch does for a job that is there what run does for a new one; the exit status
 is the same. Output that is stored already is printed too.`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("one job", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

@@ -21,7 +21,7 @@ func (a *app) tokenEnroll() *cobra.Command {
 		Long: `Enroll prints a token for rexagent enroll. Who has it can enrol hosts within its
 bounds until it expires: keep it in a file, and give that file to the host.`,
 		Example: "  rexctl token enroll --hosts 'web*' --label role=web --uses 20 >enroll.token",
-		Args:    cobra.NoArgs,
+		Args:    takes("no arguments", 0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

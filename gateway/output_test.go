@@ -8,11 +8,14 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/rexgate/rexgate/gateway/api"
 	"github.com/rexgate/rexgate/gateway/auth"
+	"github.com/rexgate/rexgate/gateway/live"
+	"github.com/rexgate/rexgate/queue"
 	"github.com/rexgate/rexgate/session/wire"
 )
 
@@ -241,4 +244,48 @@ func TestFollowIsCutNotEnded(t *testing.T) {
 		until(t, "nobody watches", func() bool { return b.g.runs.Watching() == 0 })
 	})
 	p.ends(0, 0)
+}
+
+// counted counts the readings of executions.
+type counted struct {
+	queue.Store
+	reads atomic.Int64
+}
+
+func (c *counted) Execution(ctx context.Context, job queue.JobID, host queue.HostID) (queue.Execution, error) {
+	c.reads.Add(1)
+	return c.Store.Execution(ctx, job, host)
+}
+
+// What a host reports here is read at once for those who watch, and not at the next
+// interval.
+func TestReportWakesWatchers(t *testing.T) {
+	store := &counted{Store: newStore(t)}
+	b := newBedOn(t, store, newSigner(t), nil)
+	job, p := b.running("web-1")
+	f := b.follow(t, outputPath(job, "web-1")+"?follow=true", b.operator(), "")
+	// Until the reader is at its slowest: right after such a reading, the next one by
+	// itself is a whole interval away.
+	reading := func() time.Time {
+		n := store.reads.Load()
+		until(t, "it is read", func() bool { return store.reads.Load() > n })
+		return time.Now()
+	}
+	for last := reading(); ; {
+		at := reading()
+		if at.Sub(last) > live.Longest*9/10 {
+			break
+		}
+		last = at
+	}
+	at := time.Now()
+	p.says(wire.Stdout, "one\n")
+	f.line("one\n")
+	if d := time.Since(at); d > live.Longest*8/10 {
+		t.Errorf("seen after %v", d)
+	}
+	p.ends(0, 0)
+	if err := f.end(); err != nil {
+		t.Error(err)
+	}
 }

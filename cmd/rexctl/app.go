@@ -87,7 +87,8 @@ func takes(what string, least, most int) cobra.PositionalArgs {
 		if len(args) >= least && (most < 0 || len(args) <= most) {
 			return nil
 		}
-		return ctl.Usagef("%s takes %s, got %d arguments; see %s --help", cmd.CommandPath(), what, len(args), cmd.CommandPath())
+		return ctl.Usagef("%s takes %s, got %s; see %s --help",
+			strings.TrimPrefix(cmd.CommandPath(), "rexctl "), what, ctl.Plural(len(args), "argument"), cmd.CommandPath())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rexgate/rexgate/client/operator"
+	"github.com/rexgate/rexgate/cmd/rexctl/ctl"
 	"github.com/rexgate/rexgate/cmd/rexctl/safetext"
 	"github.com/rexgate/rexgate/queue"
 )
@@ -83,7 +84,7 @@ func (a *app) completeJob(cmd *cobra.Command, args []string, prefix string) ([]s
 	return a.complete(cmd, prefix, func(ctx context.Context, c *operator.Client, add func(string, string)) error {
 		l, err := c.JobPage(ctx, "", 100)
 		for _, j := range l.Jobs {
-			add(j.ID, strings.TrimSpace(fmt.Sprintf("%s, %s ago, %d hosts %s", jobStatus(j), age(j.CreatedAt), j.Targets, j.Name)))
+			add(j.ID, strings.TrimSpace(fmt.Sprintf("%s, %s ago, %s %s", jobStatus(j), age(j.CreatedAt), ctl.Plural(j.Targets, "host"), j.Name)))
 		}
 		return err
 	})
@@ -144,7 +145,7 @@ func (a *app) completeStates(cmd *cobra.Command, args []string, prefix string) (
 		j, err := c.Job(ctx, args[0], operator.JobOptions{})
 		for _, s := range stateNames() {
 			if n := j.Counters[s]; n > 0 {
-				add(s, fmt.Sprintf("%d executions", n))
+				add(s, ctl.Plural(n, "execution"))
 			}
 		}
 		return err

@@ -42,7 +42,7 @@ func (v View) Logs(parent context.Context, r LogsRequest) error {
 		n = job.Targets
 	}
 	if r.Follow && n > v.LiveHosts {
-		return Usagef("--follow: the job has %s, and at most %d can be followed; name some, or use job watch", plural(n, "host"), v.LiveHosts)
+		return Usagef("--follow: the job has %s, and at most %d can be followed; name some, or use job watch", Plural(n, "host"), v.LiveHosts)
 	}
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)

@@ -45,7 +45,7 @@ func (m *meter) rate() float64 {
 
 // line is the progress in at most width columns (0 = any).
 func (m *meter) line(j api.Job, now time.Time, width int) string {
-	parts := []string{fmt.Sprintf("%d of %s done", j.Done, plural(j.Targets, "host")), fmt.Sprintf("%d failed", j.Failed)}
+	parts := []string{fmt.Sprintf("%d of %s done", j.Done, Plural(j.Targets, "host")), fmt.Sprintf("%d failed", j.Failed)}
 	outstanding := fmt.Sprintf("%d outstanding", j.Outstanding)
 	if states := outstandingStates(j.Counters); states != "" {
 		outstanding += " (" + states + ")"

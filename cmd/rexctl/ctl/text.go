@@ -108,7 +108,8 @@ func Seconds(d time.Duration) string {
 	return Span(d)
 }
 
-func plural(n int, one string) string {
+// Plural writes a number of things: 1 host, 2 hosts.
+func Plural(n int, one string) string {
 	if n == 1 {
 		return fmt.Sprintf("1 %s", one)
 	}

@@ -128,7 +128,7 @@ func (v *View) watch(parent context.Context, job api.Job) error {
 		s.p.send(piece{toStdout, encode(Event{Event: "job", Job: &job})})
 	}
 	if v.Format == Table {
-		s.p.note(fmt.Sprintf("Job %s on %s", job.ID, plural(job.Targets, "host")))
+		s.p.note(fmt.Sprintf("Job %s on %s", job.ID, Plural(job.Targets, "host")))
 	}
 	o := s.startOutputs(ctx)
 	err := s.snapshots(ctx, o)
@@ -233,7 +233,7 @@ func (s *show) finish(ctx context.Context) error {
 // sum is the last line: how many ended how, in how long.
 func (s *show) sum() string {
 	j := s.last
-	parts := []string{fmt.Sprintf("%d of %s succeeded", j.Counters["succeeded"], plural(j.Targets, "host"))}
+	parts := []string{fmt.Sprintf("%d of %s succeeded", j.Counters["succeeded"], Plural(j.Targets, "host"))}
 	for _, state := range endStates() {
 		if n := j.Counters[state]; n > 0 && state != "succeeded" {
 			parts = append(parts, fmt.Sprintf("%d %s", n, state))
@@ -279,10 +279,10 @@ func (v *View) detached(ctx context.Context, j api.Job) error {
 		why = "The deadline of " + v.Deadline.String() + " passed"
 	}
 	if j.FinishedAt != nil {
-		fmt.Fprintf(v.Err.W, "%s. The job is done on %s. To see its output:\n  %s job logs %s\n", why, plural(j.Targets, "host"), v.Command, j.ID)
+		fmt.Fprintf(v.Err.W, "%s. The job is done on %s. To see its output:\n  %s job logs %s\n", why, Plural(j.Targets, "host"), v.Command, j.ID)
 		return &Error{Status: status}
 	}
 	fmt.Fprintf(v.Err.W, "%s. The job goes on: %d of %s done. To watch or cancel it:\n  %s job watch %s\n  %s job cancel %s\n",
-		why, j.Done, plural(j.Targets, "host"), v.Command, j.ID, v.Command, j.ID)
+		why, j.Done, Plural(j.Targets, "host"), v.Command, j.ID, v.Command, j.ID)
 	return &Error{Status: status}
 }

@@ -53,7 +53,7 @@ func (a *Agent) resume(r *wire.Resume) {
 	e := a.execs[r.Execution]
 	if e == nil {
 		a.mu.Unlock()
-		a.settledAck(r.Execution, r.Stored, r.Verdict)
+		a.settledAck(r.Execution, r.Stored, r.Verdict, r.Reason)
 		return
 	}
 	var fix *Entry
@@ -82,7 +82,7 @@ func (a *Agent) ack(m *wire.Ack) {
 	e := a.execs[m.Execution]
 	if e == nil {
 		a.mu.Unlock()
-		a.settledAck(m.Execution, m.Stored, m.Verdict)
+		a.settledAck(m.Execution, m.Stored, m.Verdict, m.Reason)
 		return
 	}
 	if m.Verdict == wire.VerdictForget && e.unread {
@@ -149,19 +149,24 @@ func (a *Agent) verdictLocked(e *execution, v wire.Verdict, reason string) (act 
 		a.cancelLocked(e, e.grace)
 	case wire.VerdictForget:
 		a.cfg.Log.Info("told to forget", "execution", e.id, "reason", reason)
-		e.forget = true
+		e.forget, e.drop = true, dropped(reason)
 		a.clearLocked(e)
 		signal(e.wake)
 		if e.phase == ended {
-			return func() { a.settle(e, true) }
+			return func() { a.settle(e) }
 		}
 		return func() {}
 	}
 	if e.phase == ended && e.fixed && e.acked >= e.end.Seq {
-		return func() { a.settle(e, false) }
+		return func() { a.settle(e) }
 	}
 	return func() {}
 }
+
+// dropped tells whether a forget means the output too. One for a stale token is of a
+// store that doesn't know of the acceptance, and will deliver the job again: what was
+// started is then told, not started.
+func dropped(reason string) bool { return reason != "stale_token" }
 
 func (a *Agent) cancelLocked(e *execution, grace time.Duration) {
 	if e.stop == nil || grace < *e.stop {

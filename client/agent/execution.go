@@ -34,6 +34,7 @@ type execution struct {
 
 	goAhead bool           // the store said go
 	forget  bool           // it said forget: nothing is sent any more
+	drop    bool           // and that the output is of no use; else it may be delivered again
 	stop    *time.Duration // cancel, with this grace
 
 	last  int64  // number of the last event that is there to send, but for end

@@ -262,11 +262,13 @@ func (j *journal) position() int64 {
 	return j.durable
 }
 
-// drop forgets entries for good; they leave the file when it is rewritten.
-func (j *journal) drop(which func(Entry) bool) {
+// drop forgets entries for good; they leave the file when it is rewritten. It tells whether
+// any are left.
+func (j *journal) drop(which func(Entry) bool) (left bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	maps.DeleteFunc(j.entries, func(_ string, e Entry) bool { return which(e) })
+	return len(j.entries) > 0
 }
 
 // close syncs what was written, and ends the journal.

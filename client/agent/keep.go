@@ -16,6 +16,8 @@ const (
 	stallMax   = 5 * time.Minute
 	// stallSoon is the same once an ack came that acknowledged nothing new.
 	stallSoon = time.Second
+	// pruneEvery is how often records are looked through for those past deliver_until.
+	pruneEvery = time.Hour
 )
 
 // expectLocked says that an ack is due for what is on the way.
@@ -86,7 +88,7 @@ func (a *Agent) tick() {
 }
 
 // settle lets go of an execution of which all is stored, or that is to be forgotten.
-func (a *Agent) settle(e *execution, forget bool) {
+func (a *Agent) settle(e *execution) {
 	a.mu.Lock()
 	if a.execs[e.id] != e || e.phase != ended {
 		a.mu.Unlock()
@@ -95,6 +97,7 @@ func (a *Agent) settle(e *execution, forget bool) {
 	a.removeLocked(e)
 	entry := e.entry
 	entry.Token = e.token
+	drop := e.forget && e.drop
 	a.mu.Unlock()
 	if entry.Execution == "" { // rejected before it was accepted
 		return
@@ -103,8 +106,8 @@ func (a *Agent) settle(e *execution, forget bool) {
 	if entry.Ended == nil { // forgotten before the store could tell its number
 		entry.Ended = e.end
 	}
-	a.record(&entry, forget)
-	if forget {
+	a.record(&entry, drop)
+	if drop {
 		a.remove(e.id)
 		return
 	}
@@ -153,15 +156,18 @@ func (a *Agent) prune() {
 		busy[k.id] = true
 	}
 	a.mu.Unlock()
-	if known {
-		a.journal.drop(func(e Entry) bool {
-			return e.DeliverUntil < now && (e.SettledAt > 0 || e.Forgotten) && !busy[e.Execution]
-		})
+	left := a.journal.drop(func(e Entry) bool {
+		return known && e.DeliverUntil < now && (e.SettledAt > 0 || e.Forgotten) && !busy[e.Execution]
+	})
+	if left {
+		a.mu.Lock()
+		a.armLocked(time.Now().Add(pruneEvery))
+		a.mu.Unlock()
 	}
 }
 
 // settledAck takes what the store says of an execution that isn't in hand.
-func (a *Agent) settledAck(id string, stored int64, v wire.Verdict) {
+func (a *Agent) settledAck(id string, stored int64, v wire.Verdict, reason string) {
 	entry, ok := a.journal.get(id)
 	switch {
 	case !ok:
@@ -175,6 +181,7 @@ func (a *Agent) settledAck(id string, stored int64, v wire.Verdict) {
 		a.record(&entry, true)
 		a.revive(entry, stored)
 	case entry.Ended == nil:
+	case v == wire.VerdictForget && !dropped(reason):
 	case v == wire.VerdictForget:
 		a.mu.Lock()
 		a.kept = slices.DeleteFunc(a.kept, func(k kept) bool { return k.id == id })

@@ -113,7 +113,7 @@ func (a *Agent) endLocked(e *execution, end *Ended) {
 	a.freeLocked(e)
 	signal(a.wake)
 	if e.forget || e.acked >= end.Seq {
-		a.goLocked(func() { a.settle(e, e.forget) })
+		a.goLocked(func() { a.settle(e) })
 	}
 }
 

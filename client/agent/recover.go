@@ -43,6 +43,11 @@ func (a *Agent) recover() {
 		}
 	}
 	slices.SortFunc(a.kept, func(x, y kept) int { return x.until.Compare(y.until) })
+	if len(known) > 0 {
+		a.mu.Lock()
+		a.armLocked(time.Now().Add(pruneEvery))
+		a.mu.Unlock()
+	}
 	if !a.cfg.Volatile {
 		a.sweep(known)
 	}

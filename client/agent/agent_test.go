@@ -1,0 +1,506 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rexgate/rexgate/client"
+	"github.com/rexgate/rexgate/client/runner"
+	"github.com/rexgate/rexgate/queue"
+	"github.com/rexgate/rexgate/session/wire"
+)
+
+var _ client.Peer = (*Agent)(nil)
+
+func TestMain(m *testing.M) {
+	runner.Hook()
+	goleak.VerifyTestMain(m)
+}
+
+// bubble runs a test against a gate, in a bubble of its own time.
+func bubble(t *testing.T, f func(t *testing.T, g *gate)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(t)
+		f(t, g)
+		g.end()
+	})
+}
+
+func TestJob(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		id := g.submit("out:one sleep:500 out:two err:bad exit:3")
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Running, "one")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		g.is(id, queue.Failed, "onetwo")
+		if g.jobs[id].Result.ExitCode != 3 || g.jobs[id].Position != 1 {
+			t.Errorf("%+v", g.jobs[id].Execution)
+		}
+		if got := g.kinds(id); got != "accepted/1 started/2 output/3 output/4 output/5 finished/6" {
+			t.Error(got)
+		}
+		if g.agent.Busy() || g.agent.Unacked() != 0 {
+			t.Error("not settled")
+		}
+	})
+}
+
+// TestNothingStartsBeforeGo: not before it, and not by any later forget.
+func TestNothingStartsBeforeGo(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.hold = true
+		id := g.submit("out:x")
+		g.connect()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if g.runner.started(id) != 0 || !g.agent.Busy() {
+			t.Fatal("started without the store's word")
+		}
+		if e, ok := g.agent.journal.get(id); !ok || e.StartedAt != 0 || string(e.Script) != "out:x" {
+			t.Errorf("journalled %+v", e)
+		}
+		g.set(func() { g.hold = false })
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Succeeded, "x")
+	})
+}
+
+// TestCancelWhileAcceptedIsOnItsWay: accepted was stored, its go was lost, the job
+// was cancelled: it never starts.
+func TestCancelWhileAcceptedIsOnItsWay(t *testing.T) {
+	for _, lose := range []string{"request", "answer"} {
+		for _, restart := range []bool{false, true} {
+			bubble(t, func(t *testing.T, g *gate) {
+				g.lose = lose
+				id := g.submit("out:x")
+				hold := lose // connect clears it
+				g.connect()
+				g.set(func() { g.lose = hold })
+				synctest.Wait()
+				g.cut()
+				g.cancel(id)
+				if restart {
+					g.restart()
+				}
+				g.connect()
+				synctest.Wait()
+				g.is(id, queue.Cancelled, "")
+				if g.runner.started(id) != 0 || g.agent.Busy() {
+					t.Errorf("lose %s, restart %v: started %d times, busy %v", lose, restart, g.runner.started(id), g.agent.Busy())
+				}
+			})
+		}
+	}
+}
+
+func TestForgetThenNewToken(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.hold = true
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		g.set(func() { g.jobs[id].EndLease(time.Now()) }) // it lapsed
+		g.set(func() { g.hold = false })
+		old := g.message(id)
+		g.connect() // the welcome says forget, and the job comes again under another token
+		synctest.Wait()
+		g.is(id, queue.Succeeded, "x")
+		if n := g.runner.started(id); n != 1 {
+			t.Errorf("started %d times", n)
+		}
+		if old.Token == g.jobs[id].Token {
+			t.Error("the token is the same")
+		}
+	})
+}
+
+// TestForgottenTokenIsRefused: the very delivery that was to be forgotten comes
+// again, after a restart too.
+func TestForgottenTokenIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.hold = true
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		m := g.message(id)
+		g.agent.Deliver(&wire.Ack{Execution: id, Verdict: wire.VerdictForget, Reason: queue.ReasonStaleToken})
+		synctest.Wait()
+		for range 2 {
+			if g.agent.Busy() {
+				t.Fatal("not forgotten")
+			}
+			g.agent.Deliver(m)
+			synctest.Wait()
+			if e, _ := g.agent.journal.get(id); !e.Forgotten {
+				t.Fatalf("journal: %+v", e)
+			}
+			g.restart()
+		}
+		// Under another token it is a new delivery.
+		m.Token = "another"
+		g.agent.Deliver(m)
+		synctest.Wait()
+		g.agent.Deliver(&wire.Ack{Execution: id, Stored: 1, Verdict: wire.VerdictGo})
+		synctest.Wait()
+		if n := g.runner.started(id); n != 1 {
+			t.Errorf("started %d times", n)
+		}
+	})
+}
+
+// TestGoAfterForget: the store contradicts itself; nothing starts, and the execution
+// doesn't hang.
+func TestGoAfterForget(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.hold = true
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		g.agent.Deliver(&wire.Ack{Execution: id, Verdict: wire.VerdictForget})
+		synctest.Wait()
+		g.set(func() {
+			g.recordLocked([]wire.Event{&wire.Accepted{Execution: id, Seq: 1, Token: g.jobs[id].Token, Position: 1}})
+			g.hold = false
+		})
+		g.agent.Deliver(&wire.Ack{Execution: id, Stored: 1, Verdict: wire.VerdictGo})
+		synctest.Wait()
+		g.is(id, queue.Lost, "")
+		if n := g.runner.started(id); n != 0 {
+			t.Errorf("started %d times", n)
+		}
+	})
+}
+
+func TestCancel(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		polite := g.submit("out:x sleep:100000")
+		g.connect()
+		synctest.Wait()
+		g.cancel(polite)
+		synctest.Wait()
+		g.is(polite, queue.Cancelled, "x")
+
+		deaf := g.submit("deaf out:x sleep:100000", func(s *wire.Spec) { s.Grace = 3000 })
+		g.deliver()
+		synctest.Wait()
+		g.cancel(deaf)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		g.is(deaf, queue.Running, "x")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		g.is(deaf, queue.Cancelled, "x")
+	})
+}
+
+// TestCancelWhileAway: it is told by the welcome.
+func TestCancelWhileAway(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		id := g.submit("out:x sleep:100000")
+		g.connect()
+		synctest.Wait()
+		g.cut()
+		g.set(func() { g.jobs[id].Cancel("someone", time.Now()) })
+		g.restart()
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Cancelled, "x")
+	})
+}
+
+func TestRestartInEachPhase(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) { // waiting
+		g.hold = true
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		g.restart()
+		g.set(func() { g.hold = false })
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Succeeded, "x")
+	})
+	bubble(t, func(t *testing.T, g *gate) { // running
+		id := g.submit("out:one sleep:1000 out:two sleep:1000 out:three")
+		g.connect()
+		synctest.Wait()
+		g.restart()
+		time.Sleep(1500 * time.Millisecond)
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Running, "onetwo")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		g.is(id, queue.Succeeded, "onetwothree")
+		if n := g.runner.started(id); n != 1 || g.jobs[id].gaps != 0 {
+			t.Errorf("started %d times, %d gaps", n, g.jobs[id].gaps)
+		}
+	})
+	bubble(t, func(t *testing.T, g *gate) { // ended, untold
+		id := g.submit("out:one sleep:1000 exit:4")
+		g.connect()
+		synctest.Wait()
+		g.cut()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		g.restart()
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Failed, "one")
+	})
+	bubble(t, func(t *testing.T, g *gate) { // ended while nobody looked
+		id := g.submit("out:one sleep:1000 exit:4")
+		g.connect()
+		synctest.Wait()
+		g.shut()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		g.newAgent()
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Failed, "one")
+	})
+}
+
+// TestMarkWithoutTrace: the agent ended between the mark and the start.
+func TestMarkWithoutTrace(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.runner.stuck = true
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		if e, _ := g.agent.journal.get(id); e.StartedAt == 0 {
+			t.Fatal("no mark before the start")
+		}
+		g.restart()
+		g.runner.stuck = false
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Lost, "")
+		if n := g.runner.started(id); n != 0 || !strings.Contains(g.jobs[id].Result.Reason, "about to start") {
+			t.Errorf("started %d times; %s", n, g.jobs[id].Result.Reason)
+		}
+	})
+}
+
+// TestHostRebooted: less is on disk than was sent; the last event follows what the
+// store has.
+func TestHostRebooted(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		id := g.submit("out:a out:b out:c sleep:100000")
+		g.connect()
+		synctest.Wait()
+		g.shut()
+		g.runner.reboot(2) // started, a
+		g.newAgent()
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Lost, "abc")
+		if g.jobs[id].Late != nil || !strings.Contains(g.jobs[id].Result.Reason, "restarted") {
+			t.Errorf("%+v", g.jobs[id].Result)
+		}
+		g.restart() // and nothing is reported twice
+		g.connect()
+		synctest.Wait()
+		if g.jobs[id].Late != nil {
+			t.Errorf("reported again: %+v", g.jobs[id].Late)
+		}
+	})
+}
+
+func TestStartFails(t *testing.T) {
+	for err, want := range map[error]queue.State{
+		&runner.RefusedError{Reason: "no such user"}: queue.Rejected,
+		errors.New("no room for a process"):          queue.Failed,
+	} {
+		bubble(t, func(t *testing.T, g *gate) {
+			g.runner.refuse = err
+			id := g.submit("out:x")
+			g.connect()
+			synctest.Wait()
+			g.is(id, want, "")
+			if !strings.Contains(g.jobs[id].Result.Reason, err.Error()) {
+				t.Errorf("reason %q", g.jobs[id].Result.Reason)
+			}
+		})
+	}
+}
+
+type never struct{}
+
+func (never) Check(*wire.Job) error { return errors.New("not on this host") }
+
+func TestRejections(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy Policy
+		change func(*wire.Spec)
+		says   string
+	}{
+		"policy":    {never{}, func(*wire.Spec) {}, "not on this host"},
+		"digest":    {always{}, func(s *wire.Spec) { s.Script = "out:other" }, "SHA-256"},
+		"size":      {always{}, func(s *wire.Spec) { s.ScriptSize = 2 << 20 }, "at most"},
+		"user":      {UserPolicy{AllowRoot: true}, func(s *wire.Spec) { s.User = "no-such-user" }, "no such user"},
+		"too large": {always{}, func(s *wire.Spec) { s.Script, s.ScriptURL, s.ScriptSize = "", "/x", 1<<20+1 }, "at most"},
+	} {
+		bubble(t, func(t *testing.T, g *gate) {
+			g.shut()
+			g.cfg.Policy = c.policy
+			g.newAgent()
+			id := g.submit("out:x", c.change)
+			g.connect()
+			synctest.Wait()
+			g.is(id, queue.Rejected, "")
+			if g.runner.started(id) != 0 || g.agent.Busy() || !strings.Contains(g.jobs[id].Result.Reason, c.says) {
+				t.Errorf("%s: reason %q, busy %v", name, g.jobs[id].Result.Reason, g.agent.Busy())
+			}
+			if got := g.kinds(id); got != "rejected/1" {
+				t.Errorf("%s: %s", name, got)
+			}
+		})
+	}
+}
+
+func TestUserPolicy(t *testing.T) {
+	root := os.Geteuid() == 0
+	own := UserPolicy{}.Check(&wire.Job{})
+	if (own != nil) != root {
+		t.Errorf("as own user: %v", own)
+	}
+	if root && !strings.Contains(own.Error(), "--allow-root") {
+		t.Errorf("the reason doesn't say what to do: %v", own)
+	}
+	if err := (UserPolicy{AllowRoot: true}).Check(&wire.Job{}); err != nil {
+		t.Error(err)
+	}
+	if err := (UserPolicy{}).Check(&wire.Job{Spec: wire.Spec{User: "root"}}); err == nil {
+		t.Error("root by name is allowed")
+	}
+	if err := (UserPolicy{}).Check(&wire.Job{Spec: wire.Spec{User: "nobody"}}); (err == nil) != root {
+		t.Errorf("another user: %v", err)
+	}
+}
+
+func TestFetch(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.shut()
+		script := strings.Repeat("out:x ", 2)
+		fail := true
+		g.cfg.Fetch = func(_ context.Context, path string, size int64) ([]byte, error) {
+			if path != "/v1/agent/script/x" || size != int64(len(script)) {
+				t.Errorf("fetched %s, %d", path, size)
+			}
+			if fail {
+				return nil, errors.New("cut")
+			}
+			return []byte(script), nil
+		}
+		g.newAgent()
+		id := g.submit(script, func(s *wire.Spec) { s.Script, s.ScriptURL = "", "/v1/agent/script/x" })
+		g.connect()
+		synctest.Wait()
+		if g.agent.Busy() || g.state(id) != queue.Leased {
+			t.Errorf("after a failed fetch: busy %v, %v", g.agent.Busy(), g.state(id))
+		}
+		fail = false
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Succeeded, "xx")
+	})
+}
+
+// TestSlots: a lane's job waits for its slot, another lane's doesn't.
+func TestSlots(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		first := g.submit("sleep:1000")
+		g.connect()
+		synctest.Wait()
+		// The store believes that the slot is free: it gave the first one up.
+		g.set(func() { g.jobs[first].Lose("silence", time.Now()) })
+		second, urgent := g.submit("out:2"), g.submit("out:u", func(s *wire.Spec) { s.Lane = "urgent" })
+		g.deliver()
+		synctest.Wait()
+		g.is(second, queue.Leased, "")
+		g.is(urgent, queue.Succeeded, "u")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		g.is(second, queue.Succeeded, "2")
+		if g.jobs[first].Late == nil || g.jobs[first].Late.Outcome != queue.Succeeded {
+			t.Errorf("the late result: %+v", g.jobs[first].Late)
+		}
+	})
+}
+
+func TestMoreSlots(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.shut()
+		g.cfg.Slots = map[string]int{"default": 2}
+		g.newAgent()
+		a, b, c := g.submit("sleep:1000"), g.submit("sleep:1000"), g.submit("sleep:1000")
+		g.connect()
+		synctest.Wait()
+		if g.state(a) != queue.Running || g.state(b) != queue.Running || g.state(c) != queue.Queued {
+			t.Errorf("%v, %v, %v", g.state(a), g.state(b), g.state(c))
+		}
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		g.is(c, queue.Running, "")
+	})
+}
+
+// TestIdleIsCheap: an agent that has nothing to do has no goroutine and little
+// memory.
+func TestIdleIsCheap(t *testing.T) {
+	const n = 2000
+	agents := make([]*Agent, n)
+	var before, after runtime.MemStats
+	goroutines := runtime.NumGoroutine()
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	r := newMemRunner()
+	for i := range agents {
+		a, err := New(Config{Runner: r, Policy: always{}, Volatile: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		agents[i] = a
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	t.Logf("%d bytes an idle agent", (after.HeapAlloc-before.HeapAlloc)/n)
+	if now := runtime.NumGoroutine(); now != goroutines {
+		t.Errorf("%d goroutines more", now-goroutines)
+	}
+	for _, a := range agents {
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestUnusableIDs(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		for _, id := range []string{"", "../x", "a/b", ".", ".."} {
+			g.agent.Deliver(&wire.Job{Execution: id, Token: "t", Spec: wire.Spec{Script: "x"}})
+		}
+		synctest.Wait()
+		if g.agent.Busy() {
+			t.Error("one was taken")
+		}
+		if entries, err := os.ReadDir(filepath.Join(g.dir, "x")); err != nil || len(entries) != 0 {
+			t.Errorf("%v, %v", entries, err)
+		}
+	})
+}

@@ -1,0 +1,375 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/rexgate/rexgate/queue"
+	"github.com/rexgate/rexgate/session/wire"
+)
+
+// TestStoreWentBack: what was stored, settled even, is sent again when the store
+// has lost it; the script isn't started again.
+func TestStoreWentBack(t *testing.T) {
+	for _, to := range []string{"queued", "accepted", "output"} {
+		for _, when := range []string{"running", "settled"} {
+			for _, restart := range []bool{false, true} {
+				bubble(t, func(t *testing.T, g *gate) {
+					id := g.submit("out:a out:b sleep:1000 out:c sleep:1000 out:d")
+					before := g.jobs[id].Held
+					g.connect()
+					synctest.Wait()
+					if when == "settled" {
+						time.Sleep(3 * time.Second)
+						synctest.Wait()
+						g.is(id, queue.Succeeded, "abcd")
+					}
+					g.cut()
+					g.set(func() {
+						j := g.jobs[id]
+						token, pos := j.Token, j.Position
+						j.Held = before
+						j.stdout.Reset()
+						if to != "queued" {
+							j.State, j.Token, j.Position, j.Stored, j.Generation = queue.Accepted, token, pos, 1, g.agent.journal.gen
+						}
+						if to == "output" {
+							j.State, j.Stored = queue.Running, 3
+							j.stdout.WriteString("a")
+						}
+					})
+					if restart {
+						g.restart()
+					}
+					g.connect()
+					time.Sleep(5 * time.Second)
+					synctest.Wait()
+					g.is(id, queue.Succeeded, "abcd")
+					if n := g.runner.started(id); n != 1 || g.jobs[id].gaps != 0 {
+						t.Errorf("back to %s when %s, restart %v: started %d times, %d gaps", to, when, restart, n, g.jobs[id].gaps)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestGap: what isn't kept any more is a gap.
+func TestGap(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		id := g.submit("out:abc out:def exit:5")
+		before := g.jobs[id].Held
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Failed, "abcdef")
+		time.Sleep(59 * time.Minute)
+		if !g.runner.has(id) {
+			t.Error("the output was removed early")
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if g.runner.has(id) {
+			t.Fatal("the output is still there")
+		}
+		g.set(func() {
+			g.jobs[id].Held = before
+			g.jobs[id].stdout.Reset()
+			g.events = nil
+		})
+		g.restart()
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Failed, "")
+		if got := g.kinds(id); got != "accepted/1 started/2 gap/3 finished/5" || g.jobs[id].Output.Gap != 6 {
+			t.Errorf("%s; a gap of %d bytes", got, g.jobs[id].Output.Gap)
+		}
+		if n := g.runner.started(id); n != 1 {
+			t.Errorf("started %d times", n)
+		}
+	})
+}
+
+func TestRecordsArePruned(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		time.Sleep(23 * time.Hour)
+		other := g.submit("out:y")
+		g.deliver()
+		synctest.Wait()
+		if _, ok := g.agent.journal.get(id); !ok {
+			t.Error("forgotten before deliver_until")
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if _, ok := g.agent.journal.get(id); ok {
+			t.Error("remembered after deliver_until")
+		}
+		if _, ok := g.agent.journal.get(other); !ok {
+			t.Error("the other one was forgotten too")
+		}
+	})
+}
+
+func TestKeepIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.shut()
+		g.cfg.KeepBytes = 25
+		g.newAgent()
+		g.connect()
+		var ids []string
+		for range 4 {
+			ids = append(ids, g.submit("out:0123456789"))
+			g.deliver()
+			synctest.Wait()
+		}
+		for i, id := range ids {
+			if g.runner.has(id) != (i >= 2) {
+				t.Errorf("output %d is kept: %v", i, g.runner.has(id))
+			}
+		}
+	})
+}
+
+// TestUnansweredIsSentAgain: an ack that never comes doesn't stop an execution
+// for ever.
+func TestUnansweredIsSentAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.hold = true
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		g.set(func() { g.hold = false })
+		time.Sleep(29 * time.Second)
+		synctest.Wait()
+		g.is(id, queue.Leased, "")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		g.is(id, queue.Succeeded, "x")
+	})
+}
+
+func TestCredit(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.credit = 1000
+		id := g.submit(strings.Repeat("out:"+strings.Repeat("x", 100)+" ", 200) + "out:" + strings.Repeat("y", 5000))
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Succeeded, strings.Repeat("x", 20_000)+strings.Repeat("y", 5000))
+		if g.maxRoom > 0 {
+			t.Errorf("%d bytes beyond the credit were on the way", g.maxRoom)
+		}
+	})
+}
+
+// TestTurns: executions share the way, and the urgent lane goes first.
+func TestTurns(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.shut()
+		g.cfg.Slots = map[string]int{"default": 2}
+		g.newAgent()
+		long := strings.Repeat("out:"+strings.Repeat("x", 8000)+" ", 50)
+		script := "sleep:1 " + long
+		a, b := g.submit(script), g.submit(script)
+		u := g.submit(script, func(s *wire.Spec) { s.Lane = "urgent" })
+		g.connect()
+		synctest.Wait()
+		g.set(func() { g.hold = true })
+		g.agent.Deliver(&wire.Welcome{Session: 9, N: 99, Time: time.Now().UnixMilli()})
+		time.Sleep(10 * time.Millisecond) // they print
+		synctest.Wait()
+		g.cut()
+		for id := range g.jobs {
+			g.agent.resume(&wire.Resume{Execution: id, Stored: g.jobs[id].Stored, Verdict: wire.VerdictGo})
+		}
+		var got []string
+		for range 16 {
+			events, err := g.agent.Pull(context.Background(), 1<<30, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size := int64(0)
+			for _, e := range events {
+				size += wire.EventSize(e)
+				id, _ := e.Ref()
+				if len(got) == 0 || got[len(got)-1] != id {
+					got = append(got, id)
+				}
+			}
+			if size > pullBytes+9000 || len(events) > pullEvents {
+				t.Errorf("a pull of %d bytes, %d events", size, len(events))
+			}
+		}
+		// Each round begins with the urgent one while it lasts, and leaves nobody out.
+		if len(got) < 20 || len(got)%3 != 0 {
+			t.Fatalf("order %v", got)
+		}
+		for i := 0; i < len(got); i += 3 {
+			round := got[i : i+3]
+			if round[0] != u || !slices.Contains(round, a) || !slices.Contains(round, b) {
+				t.Fatalf("round %d: %v", i/3, round)
+			}
+		}
+	})
+}
+
+func TestPullEnds(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		ctx, cancel := context.WithCancel(context.Background())
+		go cancel()
+		if events, err := g.agent.Pull(ctx, 100, true); err == nil || events != nil {
+			t.Errorf("%v, %v", events, err)
+		}
+	})
+}
+
+// TestStandbyWelcome: a socket that only stands by changes nothing.
+func TestStandbyWelcome(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.hold = true
+		g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		on := g.agent.Unacked()
+		g.agent.Deliver(&wire.Welcome{Standby: true, Time: 1})
+		if on == 0 || g.agent.Unacked() != on {
+			t.Errorf("on the way: %d, then %d", on, g.agent.Unacked())
+		}
+	})
+}
+
+// TestClock: times of events are the gateway's, whatever this host's clock says.
+func TestClock(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		g.agent.Deliver(&wire.Welcome{Session: 5, Time: time.Now().Add(time.Hour).UnixMilli()})
+		g.agent.resume(&wire.Resume{Execution: id})
+		events, err := g.agent.Pull(context.Background(), 1<<20, true)
+		if err != nil || len(events) == 0 {
+			t.Fatal(events, err)
+		}
+		if at := events[0].(*wire.Accepted).At; at != time.Now().Add(time.Hour).UnixMilli() {
+			t.Errorf("at %v", time.UnixMilli(at))
+		}
+	})
+}
+
+// TestRandomFaults: connections cut anywhere, agents restarted, hosts rebooted, stores that go
+// back, cancels: each script starts at most once, each execution ends, and what is
+// stored of the output is what was printed.
+func TestRandomFaults(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGate(t)
+			defer g.end()
+			g.connect()
+			var ids []string
+			rebooted := map[string]bool{}
+			cancelled := map[string]bool{} // before it could start
+			var snapshot map[string]job
+			for range rapid.IntRange(5, 40).Draw(rt, "steps") {
+				switch rapid.SampledFrom([]string{"submit", "submit", "request", "answer", "cut", "restart", "wait", "cancel", "save", "back", "reboot", "lapse"}).Draw(rt, "step") {
+				case "submit":
+					n := len(ids)
+					lane := rapid.SampledFrom([]string{"default", "urgent", "other"}).Draw(rt, "lane")
+					ids = append(ids, g.submit(fmt.Sprintf("out:a%d sleep:300 out:b%d sleep:300 out:c%d", n, n, n), func(s *wire.Spec) { s.Lane = lane }))
+					g.deliver()
+				case "request":
+					g.set(func() { g.lose = "request" })
+				case "answer":
+					g.set(func() { g.lose = "answer" })
+				case "cut":
+					g.connect()
+				case "restart":
+					g.restart()
+					g.connect()
+				case "wait":
+					time.Sleep(time.Duration(rapid.IntRange(0, 700).Draw(rt, "ms")) * time.Millisecond)
+				case "cancel":
+					if len(ids) > 0 {
+						id := rapid.SampledFrom(ids).Draw(rt, "id")
+						if s := g.state(id); s == queue.Queued {
+							cancelled[id] = true
+						}
+						g.cancel(id)
+					}
+				case "save":
+					synctest.Wait()
+					snapshot = map[string]job{}
+					g.set(func() {
+						for id, j := range g.jobs {
+							c := job{Held: j.Held, spec: j.spec, gaps: j.gaps}
+							c.stdout.WriteString(j.stdout.String())
+							snapshot[id] = c
+						}
+					})
+				case "back":
+					g.cut()
+					g.set(func() {
+						for id := range snapshot {
+							j, c := g.jobs[id], snapshot[id]
+							j.Held, j.gaps = c.Held, c.gaps
+							j.stdout.Reset()
+							j.stdout.WriteString(c.stdout.String())
+						}
+					})
+					snapshot = nil
+					g.connect()
+				case "reboot":
+					g.shut()
+					g.runner.mu.Lock()
+					for id, s := range g.runner.scripts {
+						rebooted[id] = rebooted[id] || s.exit == nil
+					}
+					g.runner.mu.Unlock()
+					g.runner.reboot(rapid.IntRange(1, 4).Draw(rt, "frames"))
+					g.newAgent()
+					g.connect()
+				case "lapse":
+					synctest.Wait()
+					g.set(func() {
+						for _, j := range g.jobs {
+							j.EndLease(time.Now())
+						}
+					})
+					g.deliver()
+				}
+			}
+			g.restart()
+			g.connect()
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			for i, id := range ids {
+				j := g.jobs[id]
+				want := fmt.Sprintf("a%db%dc%d", i, i, i)
+				got := j.stdout.String()
+				switch {
+				case g.runner.started(id) > 1:
+					rt.Errorf("%s was started %d times", id, g.runner.started(id))
+				case !j.State.Terminal():
+					rt.Errorf("%s is still %v; agent busy: %v", id, j.State, g.agent.Busy())
+				case j.State == queue.Succeeded && got != want && j.gaps == 0:
+					rt.Errorf("%s printed %q, stored is %q", id, want, got)
+				case !strings.HasPrefix(want, got) && j.gaps == 0:
+					rt.Errorf("%s: stored is %q", id, got)
+				case j.State == queue.Lost && !rebooted[id] && !strings.Contains(j.Result.Reason, "forget") && j.Result.Reason != queue.WhyVanished:
+					rt.Errorf("%s is lost: %s", id, j.Result.Reason)
+				}
+			}
+			if g.agent.Busy() || g.agent.Unacked() != 0 {
+				rt.Errorf("the agent isn't done: %d on the way", g.agent.Unacked())
+			}
+			_ = cancelled
+		})
+	})
+}

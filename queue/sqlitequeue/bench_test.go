@@ -55,7 +55,7 @@ func newFleet(b *testing.B, n int) *fleet {
 }
 
 // each calls fn for 0 to n-1 from many goroutines, in order.
-func (f *fleet) each(b *testing.B, n int, fn func(i int) error) {
+func (f *fleet) each(b testing.TB, n int, fn func(i int) error) {
 	b.Helper()
 	var next atomic.Int64
 	var wg sync.WaitGroup

@@ -136,15 +136,12 @@ func (s *Store) cannotOpen(err error) error {
 }
 
 // checkHeader refuses what is no SQLite file before SQLite sees it. A file that
-// isn't there, or is empty, will be made a store.
+// isn't there is made, for this user only; an empty one will be a store.
 func checkHeader(path string) error {
 	const magic = "SQLite format 3\x00"
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return queue.Errorf(queue.Unavailable, "store %s: cannot be opened: %w", path, err)
+		return queue.Errorf(queue.Unavailable, "store %s: cannot be opened for writing: %w", path, err)
 	}
 	defer f.Close()
 	head := make([]byte, len(magic))

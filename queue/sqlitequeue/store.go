@@ -83,11 +83,7 @@ func (s *Store) Close() error {
 // release closes the connections, the writer's last: SQLite then folds the
 // write-ahead log into the file.
 func (s *Store) release() error {
-	errs := []error{s.readers.close()}
-	if s.w.c != nil {
-		errs = append(errs, s.w.c.Close())
-	}
-	return errors.Join(append(errs, s.lock.Close())...)
+	return errors.Join(s.readers.close(), s.w.c.Close(), s.lock.Close())
 }
 
 // now is the store's clock, cut to what it keeps of a time.

@@ -33,8 +33,9 @@ type writer struct {
 	after func(*tx) // what a commit is followed by, before its verbs are acknowledged
 	log   *slog.Logger
 
-	c      *sqlite.Conn // nil = to be opened anew
-	failed bool         // the last batch failed; for logging once
+	c      *sqlite.Conn
+	renew  bool // the connection is to be opened anew
+	failed bool // the last batch failed; for logging once
 	cache  cache
 	ops    chan *op
 	ended  chan struct{}
@@ -140,10 +141,8 @@ func (w *writer) commit(batch []*op) {
 // change are in them; on an error nothing of the batch is applied.
 func (w *writer) try(batch []*op) (err error) {
 	defer func() { w.note(err) }()
-	if w.c == nil {
-		if w.c, err = w.open(); err != nil {
-			return err
-		}
+	if w.renew {
+		w.reopen()
 	}
 	t := &tx{c: w.c, now: w.now(), cache: &w.cache}
 	if err := query(w.c, nil, `BEGIN IMMEDIATE`); err != nil {
@@ -172,17 +171,25 @@ func (w *writer) try(batch []*op) (err error) {
 // undo rolls back. What is cached may come from what is undone.
 func (w *writer) undo(cause error) error {
 	w.cache.clear()
-	bad := broken(cause)
+	w.renew = broken(cause)
 	if !w.c.AutocommitEnabled() { // some failures have rolled back already
-		bad = query(w.c, nil, `ROLLBACK`) != nil || bad
-	}
-	if bad {
-		if err := w.c.Close(); err != nil {
-			w.log.Warn("a failed connection to the store could not be closed", "error", err)
-		}
-		w.c = nil
+		w.renew = query(w.c, nil, `ROLLBACK`) != nil || w.renew
 	}
 	return cause
+}
+
+// reopen replaces the connection after a failure that may have damaged it, if
+// that can be done: the old one is better than none, and closing the last one of
+// the file would need the disk.
+func (w *writer) reopen() {
+	c, err := w.open()
+	if err != nil {
+		return // the next failure says why
+	}
+	if err := w.c.Close(); err != nil {
+		w.log.Warn("a failed connection to the store could not be closed", "error", err)
+	}
+	w.c, w.renew = c, false
 }
 
 // note logs when the store begins to fail and when it works again; each caller

@@ -175,6 +175,17 @@ func TestFailedListenerEndsRun(t *testing.T) {
 	}
 }
 
+// complaint is a log that tells that something was logged.
+type complaint chan struct{}
+
+func (c complaint) Write(b []byte) (int, error) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+	return len(b), nil
+}
+
 func writeCertificate(t *testing.T, dir, name string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -208,7 +219,8 @@ func TestCertificateIsRenewed(t *testing.T) {
 		t.Errorf("without files: %v", err)
 	}
 	writeCertificate(t, dir, "one.test")
-	conf, err := TLSFromFiles(cert, key, slog.New(slog.DiscardHandler))
+	complained := make(chan struct{}, 1)
+	conf, err := TLSFromFiles(cert, key, slog.New(slog.NewTextHandler(complaint(complained), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +245,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	if err := os.WriteFile(cert, []byte("junk"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(recheck + 100*time.Millisecond) // it must have been looked at
+	until(t, "the broken renewal is noticed", func() bool { served(); return len(complained) > 0 })
 	if got := served(); got != "two.test" {
 		t.Errorf("with a broken renewal: serves %s", got)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rexgate/rexgate/client/runner"
 	"github.com/rexgate/rexgate/cmd/settings"
 )
 
@@ -26,6 +27,7 @@ const (
 )
 
 func main() {
+	runner.Hook() // this process may be the supervisor of a script of the demo
 	// The first signal asks to end in good order; after it the default action is
 	// back, so that a second one ends at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -91,7 +93,7 @@ Secrets come from files.`,
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.PersistentFlags().String(settings.FileFlag, "", "YAML file of settings")
-	root.AddCommand(newServe(), newCheckConfig(), newToken())
+	root.AddCommand(newServe(), newDemo(), newCheckConfig(), newToken())
 	return root
 }
 

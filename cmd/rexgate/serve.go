@@ -55,19 +55,6 @@ func (c *config) serve(ctx context.Context, out io.Writer, log *slog.Logger) (er
 			return fmt.Errorf("can't make the data directory: %w", err)
 		}
 	}
-	store, where, err := c.openStore(ctx, log)
-	if err != nil {
-		if strings.Contains(err.Error(), where) {
-			return fmt.Errorf("can't open the store: %w", err)
-		}
-		return fmt.Errorf("can't open the store %s: %w", where, err)
-	}
-	defer func() {
-		if cerr := store.Close(); cerr != nil && err == nil {
-			err = fmt.Errorf("the store %s: %w", where, cerr)
-		}
-	}()
-	g.Store = store
 	s := gateway.ServerConfig{DrainTime: c.drainTime}
 	if c.tlsCert != "" {
 		if s.TLS, err = gateway.TLSFromFiles(c.tlsCert, c.tlsKey, log); err != nil {
@@ -89,6 +76,19 @@ func (c *config) serve(ctx context.Context, out io.Writer, log *slog.Logger) (er
 	if g.Signer, first, err = auth.LoadOrCreateSigner(c.keyPath()); err != nil {
 		return err
 	}
+	store, where, err := c.openStore(ctx, log)
+	if err != nil {
+		if strings.Contains(err.Error(), where) {
+			return fmt.Errorf("can't open the store: %w", err)
+		}
+		return fmt.Errorf("can't open the store %s: %w", where, err)
+	}
+	defer func() {
+		if cerr := store.Close(); cerr != nil && err == nil {
+			err = fmt.Errorf("the store %s: %w", where, cerr)
+		}
+	}()
+	g.Store = store
 	url, single := urlOf(s.Listener.Addr(), s.TLS != nil)
 	if g.PublicURL == "" && single {
 		g.PublicURL = url

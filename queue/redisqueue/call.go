@@ -66,20 +66,6 @@ func (s *Store) evalPart(ctx context.Context, sc *script, p int, extra []string,
 	return s.eval(ctx, sc, s.k.with(p, extra...), s.args(args)...)
 }
 
-// gathered is evalPart, sent together with those of other goroutines to the
-// same master.
-func (s *Store) gathered(ctx context.Context, sc *script, p int, extra []string, args ...any) (any, error) {
-	keys, args := s.k.with(p, extra...), s.args(args)
-	v, err := s.lanes.do(ctx, sc, keys, args)
-	switch {
-	case err == nil:
-		return v, nil
-	case noScript(err) || passing(err) || s.cluster && redis.HasErrorPrefix(err, "REX ") == false && ctx.Err() == nil:
-		return s.eval(ctx, sc, keys, args...)
-	}
-	return nil, failed(sc.name, err)
-}
-
 // args puts the clock's offset before a script's own arguments.
 func (s *Store) args(own []any) []any {
 	return append(append(make([]any, 0, len(own)+1), s.offset()), own...)

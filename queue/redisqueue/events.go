@@ -8,8 +8,7 @@ import (
 	"github.com/rexgate/rexgate/queue"
 )
 
-// Record stores events of one host in one script. Calls of concurrent
-// goroutines share pipelines.
+// Record stores events of one host at once.
 func (s *Store) Record(ctx context.Context, h queue.HostEvents) ([]queue.Ack, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
@@ -32,27 +31,24 @@ func (s *Store) Record(ctx context.Context, h queue.HostEvents) ([]queue.Ack, er
 		byID[e.Execution] = append(byID[e.Execution], e)
 	}
 	keys := []string{s.k.queue(p, h.Host)}
-	args := []any{string(h.Host), h.Incarnation, h.Generation}
+	var b packer
+	b.array(4 + 2*len(order)).str(string(h.Host)).int(int64(1 + len(order))).int(h.Incarnation).str(h.Generation)
 	for _, id := range order {
 		job, _, err := id.Split()
 		if err != nil {
 			return nil, err
 		}
 		keys = append(keys, s.k.output(p, h.Host, job))
-		var b packer
-		b.array(len(byID[id]))
+		b.str(string(job)).array(len(byID[id]))
 		for _, e := range byID[id] {
 			packEvent(&b, e)
 		}
-		args = append(args, string(job), b.String())
 	}
-	v, err := s.gathered(ctx, s.sc.record, p, keys, args...)
+	r, err := s.lanes.do(ctx, &laned{sc: s.sc.record, p: p, host: h.Host, keys: keys, call: b.String()})
 	if err != nil {
 		return nil, about("host "+string(h.Host), err)
 	}
-	r := row(v.([]any))
-	s.hinter.send(r.row(2))
-	list := r.row(1)
+	list := r.row(2)
 	if len(list) != len(order) {
 		return nil, failed("record", fmt.Errorf("%d acks for %d executions", len(list), len(order)))
 	}

@@ -6,21 +6,25 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/rexgate/rexgate/queue"
 )
 
 // Bounds of a lane: its workers, each with one pipeline on the way, and what a
-// pipeline holds at most.
+// pipeline, and a script in it, hold at most.
 const (
 	laneWorkers = 2
-	laneCalls   = 64
+	laneCalls   = 512
 	laneBytes   = 1 << 20
+	scriptCalls = 16 // a millisecond or so
+	scriptBytes = 256 << 10
 )
 
-// lanes gather the scripts that concurrent goroutines run into one pipeline per
-// master: while one is on the way, the next fills up. Nothing waits for
-// company. What is queued is bounded by the callers, who all wait.
+// lanes gather the calls of concurrent goroutines: those to one partition into one
+// script, those to one master into one pipeline. While one pipeline is on
+// the way, the next fills up; nothing waits for company. What is queued is bounded
+// by the callers, who all wait.
 type lanes struct {
-	node func(ctx context.Context, key string) (*redis.Client, error)
+	s    *Store
 	quit chan struct{}
 	wg   sync.WaitGroup
 
@@ -28,29 +32,22 @@ type lanes struct {
 	m  map[string]chan *laned // by the master's address; guarded by mu
 }
 
+// laned is one call of a busy verb, for one host: see every() in lua/execution.lua.
 type laned struct {
 	ctx  context.Context
 	sc   *script
-	keys []string
-	args []any
-	size int
-	cmd  *redis.Cmd
-	err  error
-	done chan struct{}
+	p    int
+	host queue.HostID
+	keys []string // its own, beside the partition's
+	call string   // packed
+
+	reply row
+	err   error
+	done  chan struct{}
 }
 
-func newLanes(rdb redis.UniversalClient) *lanes {
-	l := &lanes{quit: make(chan struct{}), m: make(map[string]chan *laned)}
-	l.node = func(ctx context.Context, key string) (*redis.Client, error) {
-		switch c := rdb.(type) {
-		case *redis.ClusterClient:
-			return c.MasterForKey(ctx, key)
-		case *redis.Client:
-			return c, nil
-		}
-		return nil, errors.New("unknown kind of client")
-	}
-	return l
+func newLanes(s *Store) *lanes {
+	return &lanes{s: s, quit: make(chan struct{}), m: make(map[string]chan *laned)}
 }
 
 // close ends the workers; no call may be under way.
@@ -59,36 +56,48 @@ func (l *lanes) close() {
 	l.wg.Wait()
 }
 
-// do runs a script and waits for its result, or for ctx.
-func (l *lanes) do(ctx context.Context, sc *script, keys []string, args []any) (any, error) {
-	node, err := l.node(ctx, keys[0])
+// do runs a call and waits for its answer, or for ctx.
+func (l *lanes) do(ctx context.Context, c *laned) (row, error) {
+	node, err := l.node(ctx, l.s.k.base[c.p][0])
 	if err != nil {
-		return nil, err
+		return nil, failed(c.sc.name, err)
 	}
-	c := &laned{ctx: ctx, sc: sc, keys: keys, args: args, done: make(chan struct{})}
-	for _, a := range args {
-		if s, ok := a.(string); ok {
-			c.size += len(s)
-		}
-	}
+	c.ctx, c.done = ctx, make(chan struct{})
 	select {
 	case l.lane(node) <- c:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, failed(c.sc.name, ctx.Err())
 	}
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, failed(c.sc.name, ctx.Err())
 	}
-	if c.err != nil {
-		return nil, c.err
+	if l.alone(c.err) {
+		// Its slot or master is on its way elsewhere: the others needn't wait for that.
+		v, err := l.s.eval(ctx, c.sc, l.s.k.with(c.p, c.keys...), l.s.offset(), c.call)
+		if err != nil {
+			return nil, err
+		}
+		c.answer(l.s, []*laned{c}, v)
 	}
-	v, err := c.cmd.Result()
-	if errors.Is(err, redis.Nil) {
-		return nil, nil
+	return c.reply, failed(c.sc.name, c.err)
+}
+
+// alone tells whether a call that failed is to be repeated by itself.
+func (l *lanes) alone(err error) bool {
+	return err != nil && (noScript(err) || passing(err) || l.s.cluster && !errors.Is(err, context.Canceled))
+}
+
+// node gives the master of a key.
+func (l *lanes) node(ctx context.Context, key string) (*redis.Client, error) {
+	switch c := l.s.rdb.(type) {
+	case *redis.ClusterClient:
+		return c.MasterForKey(ctx, key)
+	case *redis.Client:
+		return c, nil
 	}
-	return v, err
+	return nil, errors.New("unknown kind of client")
 }
 
 func (l *lanes) lane(node *redis.Client) chan *laned {
@@ -112,12 +121,12 @@ func (l *lanes) work(node *redis.Client, ch chan *laned) {
 		case <-l.quit:
 			return
 		case c := <-ch:
-			batch, size := []*laned{c}, c.size
+			batch, size := []*laned{c}, len(c.call)
 		gather:
 			for len(batch) < laneCalls && size < laneBytes {
 				select {
 				case c := <-ch:
-					batch, size = append(batch, c), size+c.size
+					batch, size = append(batch, c), size+len(c.call)
 				default:
 					break gather
 				}
@@ -131,14 +140,82 @@ func (l *lanes) work(node *redis.Client, ch chan *laned) {
 // it too, and the client's own timeouts bound it.
 func (l *lanes) send(node *redis.Client, batch []*laned) {
 	ctx := context.Background()
+	groups := group(batch)
+	cmds := make([]*redis.Cmd, len(groups))
 	pipe := node.Pipeline()
-	for _, c := range batch {
-		if c.err = c.ctx.Err(); c.err == nil {
-			c.cmd = pipe.EvalSha(ctx, c.sc.sha, c.keys, c.args...)
+	for i, g := range groups {
+		keys, args := l.s.k.with(g[0].p), make([]any, 1, len(g)+1)
+		args[0] = l.s.offset()
+		for _, c := range g {
+			keys, args = append(keys, c.keys...), append(args, c.call)
 		}
+		cmds[i] = pipe.EvalSha(ctx, g[0].sc.sha, keys, args...)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
+	for i, g := range groups {
+		v, err := cmds[i].Result()
+		if err == nil {
+			g[0].answer(l.s, g, v)
+		}
+		for _, c := range g {
+			if err != nil {
+				c.err = err
+			}
+			close(c.done)
+		}
+	}
+}
+
+// group joins calls of one script in one partition, none with two of one
+// host, and leaves out those whose callers have gone.
+func group(batch []*laned) [][]*laned {
+	type key struct {
+		sc *script
+		p  int
+	}
+	var groups [][]*laned
+	open := make(map[key]int)
+	size := make(map[key]int)
 	for _, c := range batch {
-		close(c.done)
+		if c.err = c.ctx.Err(); c.err != nil {
+			close(c.done)
+			continue
+		}
+		k := key{c.sc, c.p}
+		i, ok := open[k]
+		if ok && len(groups[i]) < scriptCalls && size[k]+len(c.call) <= scriptBytes && !names(groups[i], c.host) {
+			groups[i] = append(groups[i], c)
+			size[k] += len(c.call)
+			continue
+		}
+		open[k], size[k] = len(groups), len(c.call)
+		groups = append(groups, []*laned{c})
+	}
+	return groups
+}
+
+func names(group []*laned, h queue.HostID) bool {
+	for _, c := range group {
+		if c.host == h {
+			return true
+		}
+	}
+	return false
+}
+
+// answer hands a script's answer to the calls that were in it.
+func (c *laned) answer(s *Store, group []*laned, v any) {
+	a, _ := v.([]any)
+	r := row(a)
+	s.hinter.send(r.row(2))
+	replies := r.row(1)
+	for i, c := range group {
+		c.err, c.reply = nil, replies.row(i+1)
+		switch c.reply.str(1) {
+		case "fail":
+			c.err = &queue.Error{Code: queue.Code(c.reply.str(2)), Message: c.reply.str(3)}
+		case "":
+			c.err = errors.New("the script gave no answer")
+		}
 	}
 }

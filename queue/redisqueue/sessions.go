@@ -35,18 +35,15 @@ func (s *Store) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, error)
 		own = append(own, in)
 	}
 	p := partition(c.Host)
-	v, err := s.gathered(ctx, s.sc.claim, p, []string{s.k.queue(p, c.Host), s.k.part(p, "facts")},
-		string(c.Host), packClaim(&c, own), string(facts))
+	r, err := s.lanes.do(ctx, &laned{sc: s.sc.claim, p: p, host: c.Host,
+		keys: []string{s.k.queue(p, c.Host), s.k.part(p, "facts")}, call: packClaim(&c, own, string(facts))})
 	if err != nil {
 		return queue.Claimed{}, about("host "+string(c.Host), err)
 	}
-	r := row(v.([]any))
 	if r.str(1) == "duplicate" {
-		s.hinter.send(r.row(2))
 		return queue.Claimed{}, queue.Errorf(queue.Duplicate,
 			"host %s: two machines claim this identity; nothing is delivered until an operator resolves it", c.Host)
 	}
-	s.hinter.send(r.row(8))
 	claimed := queue.Claimed{Session: r.int(2), N: r.int(3), Now: moment(r.int(4)), Lost: int(r.int(5)), Replaced: r.str(6), Verdicts: foreign}
 	verdicts := r.row(7)
 	for i := 1; i+3 <= len(verdicts); i += 4 {
@@ -58,9 +55,9 @@ func (s *Store) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, error)
 	return claimed, nil
 }
 
-func packClaim(c *queue.Claim, inHand []queue.InHand) string {
+func packClaim(c *queue.Claim, inHand []queue.InHand, facts string) string {
 	var b packer
-	b.array(11).int(c.Incarnation).str(c.Gateway).str(string(c.Transport)).int(c.Due.Microseconds()).
+	b.array(14).str(string(c.Host)).int(2).int(c.Incarnation).str(c.Gateway).str(string(c.Transport)).int(c.Due.Microseconds()).
 		str(c.AgentVersion).str(c.BootID).str(c.Generation).int(c.Position).str(c.Nonce)
 	b.dict(len(c.Slots))
 	for lane, n := range c.Slots {
@@ -71,6 +68,7 @@ func packClaim(c *queue.Claim, inHand []queue.InHand) string {
 		job, _, _ := in.Execution.Split() // checked by the caller
 		b.array(3).str(string(job)).str(in.Token).int(in.Seq)
 	}
+	b.str(facts)
 	return b.String()
 }
 
@@ -81,7 +79,9 @@ func (s *Store) Release(ctx context.Context, host queue.HostID, session int64) e
 	}
 	defer s.leave()
 	p := partition(host)
-	_, err := s.gathered(ctx, s.sc.release, p, []string{s.k.queue(p, host)}, string(host), session)
+	var b packer
+	b.array(3).str(string(host)).int(1).int(session)
+	_, err := s.lanes.do(ctx, &laned{sc: s.sc.release, p: p, host: host, keys: []string{s.k.queue(p, host)}, call: b.String()})
 	return err
 }
 
@@ -96,13 +96,15 @@ func (s *Store) Lease(ctx context.Context, f queue.Fetch) (queue.Fetched, error)
 	if ttl <= 0 {
 		ttl = queue.DefaultLeaseTTL
 	}
-	args := []any{string(f.Host), f.Session, f.Gateway, f.After, max(f.Max, 0), ttl.Microseconds(), f.Due.Microseconds(), rand.Text()}
+	var b packer
+	b.array(9).str(string(f.Host)).int(1).int(f.Session).str(f.Gateway).int(f.After).int(int64(max(f.Max, 0))).
+		int(ttl.Microseconds()).int(f.Due.Microseconds()).str(rand.Text())
 	for {
-		v, err := s.gathered(ctx, s.sc.lease, p, []string{s.k.queue(p, f.Host)}, args...)
+		r, err := s.lanes.do(ctx, &laned{sc: s.sc.lease, p: p, host: f.Host, keys: []string{s.k.queue(p, f.Host)}, call: b.String()})
 		if err != nil {
 			return queue.Fetched{}, about("host "+string(f.Host), err)
 		}
-		if r := row(v.([]any)); r.str(1) == "ok" {
+		if r.str(1) == "ok" {
 			return s.fetched(ctx, p, f.Host, r)
 		}
 	}

@@ -68,7 +68,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		_ = rdb.Close()
 		return nil, failed("open", err)
 	}
-	s.lanes = newLanes(rdb)
+	s.lanes = newLanes(s)
 	s.jobs = newLRU[queue.JobID, *jobInfo](32 << 20)
 	s.targets = newLRU[targetsKey, []queue.Target](64 << 20)
 	s.room.bound.Store(o.MaxBytes)

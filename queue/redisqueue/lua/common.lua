@@ -110,14 +110,15 @@ local function job(id)
   local j = jobs[id]
   if j == nil then
     local v = call('HMGET', K_JS, 's' .. id, 'c' .. id)
-    j = v[1] and v[2] and { id = id, s = unmsg(v[1]), c = unmsg(v[2]), shards = {} } or false
+    j = v[1] and v[2] and { id = id, s = unmsg(v[1]), c = unmsg(v[2]), shards = {}, moves = {} } or false
     jobs[id] = j
   end
   return j
 end
 
 -- The state byte of the target at idx (from 0); states are kept in shards of
--- SHARD bytes, so that a transition rewrites and logs little.
+-- SHARD bytes, so that a transition rewrites and logs little. j.moves has what
+-- is to change, by shard.
 local function shard(j, n)
   local s = j.shards[n]
   if not s then
@@ -129,41 +130,90 @@ end
 local function state_of(j, idx)
   local n = math.floor(idx / SHARD)
   local at = idx - n * SHARD + 1
-  return shard(j, n):sub(at, at)
+  return j.moves[n] and j.moves[n][at] or shard(j, n):sub(at, at)
 end
 local function set_state(j, idx, state)
   local n = math.floor(idx / SHARD)
-  local at, s = idx - n * SHARD + 1, shard(j, n)
-  s = s:sub(1, at - 1) .. state .. s:sub(at + 1)
-  j.shards[n] = s
-  put(K_JB, 'hash', j.id .. ':' .. n, s)
+  local m = j.moves[n]
+  if not m then
+    m = {}
+    j.moves[n] = m
+  end
+  m[idx - n * SHARD + 1] = state
+end
+local function put_states(j)
+  for n, changes in pairs(j.moves) do
+    local s = shard(j, n)
+    local at, state = next(changes)
+    if next(changes, at) == nil then
+      s = s:sub(1, at - 1) .. state .. s:sub(at + 1)
+    else
+      local t = { s:byte(1, -1) }
+      for i, c in pairs(changes) do t[i] = c:byte() end
+      s = string.char(unpack(t))
+    end
+    put(K_JB, 'hash', j.id .. ':' .. n, s)
+  end
 end
 
--- Hosts. h.inf holds the members of h's queue that are in flight.
+-- Hosts.
 
 local function lane_of(member) return member:sub(2, member:find('\0', 2, true) - 1) end
 
-local hosts = {}
-local function host(id, qkey, packed)
+local hosts, own_read = {}, {}
+local function host(id, qkey)
   local h = hosts[id]
   if not h then
+    local packed = own_read[id]
     if packed == nil then packed = call('HGET', K_OWN, id) end
     h = { id = id, q = qkey, o = packed and unmsg(packed) or false }
     hosts[id] = h
   end
   return h
 end
-local function inflight(h)
-  if not h.inf then
-    h.inf = {}
-    for _, m in ipairs(call('ZRANGEBYLEX', h.q, '[1', '(2')) do h.inf[m] = true end
-    local b = dirty[h.q]
-    if b then
-      for m in pairs(b.del) do h.inf[m] = nil end
-      for m in pairs(b.set) do
-        if m:sub(1, 1) == '1' then h.inf[m] = true end
+-- Reads many hosts at once; host() makes them.
+local function read_hosts(names)
+  for i, v in ipairs(call('HMGET', K_OWN, unpack(names))) do own_read[names[i]] = v end
+end
+
+-- Calls fn for the members of a host's queue, in order, but for those that are
+-- being taken out. fn gives 'stop', or 'lane' to skip the rest of the member's lane.
+local PAGE = 32
+local function walk(h, fn)
+  local b = dirty[h.q]
+  local del = b and b.del
+  h.first = h.first or call('ZRANGEBYLEX', h.q, '-', '+', 'LIMIT', 0, PAGE)
+  local list, skip = h.first, nil
+  while true do
+    for i = 1, #list do
+      local m = list[i]
+      if not (del and del[m]) and not (skip and m:sub(1, #skip) == skip) then
+        local what = fn(m, m:byte(1) - 48)
+        if what == 'stop' then return end
+        skip = what == 'lane' and m:sub(1, m:find('\0', 2, true)) or nil
       end
     end
+    if #list < PAGE then return end
+    local from = skip and skip:sub(1, -2) .. '\1' or list[PAGE]
+    list = call('ZRANGEBYLEX', h.q, '(' .. from, '+', 'LIMIT', 0, PAGE)
+  end
+end
+
+-- The members of a host's queue that are in flight, as a set that move() keeps.
+local function inflight(h)
+  if not h.inf then
+    local inf = {}
+    walk(h, function(m, class)
+      if class > 1 then return 'stop' end
+      inf[m] = true
+    end)
+    local b = dirty[h.q]
+    if b then
+      for m in pairs(b.set) do
+        if m:byte(1) == 49 then inf[m] = true end
+      end
+    end
+    h.inf = inf
   end
   return h.inf
 end
@@ -177,19 +227,6 @@ local function used_slots(h)
 end
 local function slots_in(h, lane) return h.o[O_SLOTS][lane] or 1 end
 
--- The first queued member from a lex bound on that isn't being taken out.
-local function next_queued(h, from)
-  local b = dirty[h.q]
-  while true do
-    local page = call('ZRANGEBYLEX', h.q, from, '(3', 'LIMIT', 0, 16)
-    for _, m in ipairs(page) do
-      if not (b and b.del[m]) then return m end
-    end
-    if #page < 16 then return nil end
-    from = '(' .. page[16]
-  end
-end
-
 local function serves(h)
   local o = h.o
   return o and o[O_ACTIVE] == 1 and o[O_DUP] == 0 and o[O_REVOKED] == 0
@@ -199,20 +236,21 @@ end
 local function is_ready(h)
   if not serves(h) then return false end
   if h.o[O_CANCELMSG] > h.o[O_SENT] then return true end
-  local used = used_slots(h)
-  local function free(lane) return slots_in(h, lane) > (used[lane] or 0) end
-  local b = dirty[h.q]
+  local used, b, found = used_slots(h), dirty[h.q], false
+  local function free(m)
+    local lane = lane_of(m)
+    return slots_in(h, lane) > (used[lane] or 0)
+  end
   if b then
     for m in pairs(b.set) do
-      if m:sub(1, 1) == '2' and free(lane_of(m)) then return true end
+      if m:byte(1) == 50 and free(m) then return true end
     end
   end
-  local from = '[2'
-  while true do
-    local m = next_queued(h, from)
-    if not m then return false end
-    local lane = lane_of(m)
-    if free(lane) then return true end
-    from = '(2' .. lane .. '\1'
-  end
+  walk(h, function(m, class)
+    if class == 1 then return nil end
+    if class == 3 then return 'stop' end
+    found = free(m)
+    return found and 'stop' or 'lane'
+  end)
+  return found
 end

@@ -3,16 +3,21 @@
 
 -- Executions.
 
-local xs = {}
+local xs, x_read = {}, {}
 local function load(jobid, h)
   local key = h.id .. '/' .. jobid
   local x = xs[key]
   if x == nil then
-    local j, v = job(jobid), call('HGET', K_X, key)
+    local j, v = job(jobid), x_read[key]
+    if v == nil then v = call('HGET', K_X, key) end
     x = j and v and { f = unmsg(v), j = j, h = h, key = key, size = #v } or false
     xs[key] = x
   end
   return x
+end
+-- Reads many records at once; load() makes them.
+local function read_records(keys)
+  for i, v in ipairs(call('HMGET', K_X, unpack(keys))) do x_read[keys[i]] = v end
 end
 local function fresh(j, h, idx, inc)
   local x = { j = j, h = h, key = h.id .. '/' .. j.id, size = -#(h.id .. j.id), changed = true }
@@ -124,13 +129,13 @@ end
 local function finish()
   for _, x in pairs(xs) do
     if x and x.changed then
-      local v = pack(x.f)
-      local c = x.j.c
+      local v, c = x.packed or pack(x.f), x.j.c
       c[C_REC], x.j.changed = c[C_REC] + #v - x.size, true
       put(K_X, 'hash', x.key, v)
     end
   end
   for id, j in pairs(jobs) do
+    if j then put_states(j) end
     if j and j.changed then put(K_JS, 'hash', 'c' .. id, pack(j.c)) end
   end
   local hints = {}
@@ -159,3 +164,21 @@ local function finish()
 end
 
 local function fail(code, text) return redis.error_reply('REX ' .. code .. ' ' .. text) end
+
+-- The scripts of the busy verbs (claim, release, lease, record) take calls for
+-- several hosts, none twice: ARGV 2.. are packed calls whose first field is the host,
+-- the second how many keys of the call's own follow in KEYS. The answer is
+-- { answer of each }, hints; one that failed is "fail", code, text.
+local function every(one)
+  local calls, names, replies, at = {}, {}, {}, 11
+  for i = 2, #ARGV do
+    calls[i - 1] = unmsg(ARGV[i])
+    names[i - 1] = calls[i - 1][1]
+  end
+  read_hosts(names)
+  for i, c in ipairs(calls) do
+    replies[i] = one(c, host(c[1], KEYS[at]), at)
+    at = at + c[2]
+  end
+  return { replies, finish() }
+end

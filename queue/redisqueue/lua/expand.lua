@@ -13,12 +13,12 @@ if j.c[C_CURSOR] ~= cursor or j.c[C_CONTROL] == 'p' or n == 0 then return { j.c[
 
 local names = {}
 for i = 1, n do names[i] = ARGV[2 + 2 * i] end
-local owns = call('HMGET', K_OWN, unpack(names))
+read_hosts(names)
 local released, notbefore = 0, j.s[S_NOTBEFORE]
 for i = 1, n do
   local idx = cursor + i - 1
   if state_of(j, idx) == 'p' then
-    local h, inc = host(names[i], KEYS[10 + i], owns[i]), tonumber(ARGV[3 + 2 * i])
+    local h, inc = host(names[i], KEYS[10 + i]), tonumber(ARGV[3 + 2 * i])
     local x, o = fresh(j, h, idx, inc), h.o
     if j.c[C_CONTROL] == 'c' then
       x.f[CANCELLED], x.f[WHY] = j.c[C_AT], j.c[C_WHY]

@@ -1,16 +1,10 @@
 -- record.lua: stores events of one host, as queue.Held.Record does.
 --
--- KEYS: 11 q:<host>, 12.. o:<host>/<job> of each execution named
--- ARGV: 2 host, 3 incarnation, 4 generation, then job, events of each execution named.
+-- KEYS: for each call q:<host>, then o:<host>/<job> of each execution named
+-- ARGV: calls (see every): host, number of keys, incarnation, generation, then job, events of each execution named.
 --   An event is { seq, kind, ... }: "a" token, position; "j" token, reason, at; "s";
 --   "o" stream, bytes, chunk; "g" through, bytes, chunk; "f" outcome, exit, signal, reason, at, dropped.
--- Returns: acks, hints; an ack is stored, verdict, reason.
-
-local h = host(ARGV[2], KEYS[11])
-local o, generation = h.o, ARGV[4]
-if not o or o[O_DELETED] == 1 then return fail('not_found', 'no such host') end
-if o[O_REVOKED] == 1 then return fail('forbidden', 'the host is revoked') end
-if o[O_INC] ~= tonumber(ARGV[3]) then return fail('superseded', 'the incarnation is ' .. o[O_INC]) end
+-- Returns for each: "ok", acks; an ack is stored, verdict, reason.
 
 local function forget(f)
   local why = f[STATE] == 'c' and 'cancelled' or f[STATE] == 'e' and 'expired' or 'ended'
@@ -57,7 +51,7 @@ end
 local function silence(x) put(K_LEASE, 'zset', x.key, service_now() + x.j.s[S_SILENCE]) end
 
 -- Event 1; false if the execution ended instead of being accepted.
-local function first(x, e)
+local function first(x, e, generation)
   local f = x.f
   if e[2] == 'j' then
     f[STORED] = 1
@@ -112,7 +106,7 @@ local function following(x, e, chunks)
   end
 end
 
-local function record(x, events, key)
+local function record(x, events, key, generation)
   local f, accepted, chunks = x.f, false, {}
   local function apply()
     for _, e in ipairs(events) do
@@ -128,7 +122,7 @@ local function record(x, events, key)
         -- beyond the next: the ack says where to go on
       elseif e[1] == 1 then
         if f[STATE] ~= 'l' or e[3] ~= f[TOKEN] then return { f[STORED], 'forget', 'stale_token' } end
-        if not first(x, e) then return forget(f) end
+        if not first(x, e, generation) then return forget(f) end
       else
         following(x, e, chunks)
       end
@@ -145,13 +139,21 @@ local function record(x, events, key)
   return ack
 end
 
-local acks = {}
-for i = 5, #ARGV, 2 do
-  local x = load(ARGV[i], h)
-  if x then
-    acks[#acks + 1] = record(x, unmsg(ARGV[i + 1]), KEYS[12 + (i - 5) / 2])
-  else
-    acks[#acks + 1] = { 0, 'forget', 'unknown' }
+local function one(c, h, at)
+  local o = h.o
+  if not o or o[O_DELETED] == 1 then return { 'fail', 'not_found', 'no such host' } end
+  if o[O_REVOKED] == 1 then return { 'fail', 'forbidden', 'the host is revoked' } end
+  if o[O_INC] ~= c[3] then return { 'fail', 'superseded', 'the incarnation is ' .. o[O_INC] } end
+  local acks = {}
+  for i = 5, #c, 2 do
+    local x = load(c[i], h)
+    if x then
+      acks[#acks + 1] = record(x, c[i + 1], KEYS[at + (i - 3) / 2], c[4])
+    else
+      acks[#acks + 1] = { 0, 'forget', 'unknown' }
+    end
   end
+  return { 'ok', acks }
 end
-return { acks, finish() }
+
+return every(one)

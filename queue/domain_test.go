@@ -137,6 +137,7 @@ func TestValidate(t *testing.T) {
 		"key":          func(n *NewJob) { n.IdempotencyKey = strings.Repeat("x", MaxIdempotencyKey+1) },
 		"env name":     func(n *NewJob) { n.Job.Spec.Env = map[string]string{"A=B": ""} },
 		"env NUL":      func(n *NewJob) { n.Job.Spec.Env = map[string]string{"A": "\x00"} },
+		"env controls": func(n *NewJob) { n.Job.Spec.Env = map[string]string{"A": strings.Repeat("\x1b", MaxEnv/5)} },
 		"env size":     func(n *NewJob) { n.Job.Spec.Env = map[string]string{"A": strings.Repeat("x", MaxEnv)} },
 		"name":         func(n *NewJob) { n.Job.Spec.Name = strings.Repeat("x", MaxName+1) },
 		"dir":          func(n *NewJob) { n.Job.Spec.Dir = "tmp" },

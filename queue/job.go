@@ -49,7 +49,7 @@ func (s Spec) Validate() error {
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0) {
 			return Errorf(Invalid, "env: %.60q is not a usable variable (empty name, '=' in the name, or a NUL)", k)
 		}
-		env += len(k) + len(v) + 2
+		env += len(k) + len(v) + 2 + 5*(controls(k)+controls(v))
 	}
 	switch {
 	case len(s.Name) > MaxName:
@@ -72,6 +72,17 @@ func (s Spec) Validate() error {
 		return Errorf(Invalid, "grace: %v is not within 0 to %v", s.Grace, MaxGrace)
 	}
 	return s.Lane.Validate()
+}
+
+// controls counts the control characters that JSON writes in six bytes. They
+// count as that many, since a job has to fit one message of the wire.
+func controls(s string) (n int) {
+	for i := range len(s) {
+		if s[i] < ' ' && s[i] != '\n' && s[i] != '\t' && s[i] != '\r' {
+			n++
+		}
+	}
+	return n
 }
 
 // ValidateScript tells what is wrong with a script.

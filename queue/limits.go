@@ -8,7 +8,7 @@ const (
 	DefaultOutput     = 4 << 20  // kept per execution
 	MaxOutput         = 64 << 20 // that a job may ask for
 	MaxChunk          = 8 << 10  // data in one output event
-	MaxEnv            = 64 << 10 // names and values of a job's environment together
+	MaxEnv            = 64 << 10 // names and values of a job's environment together; a control character counts as 6
 	MaxName           = 200      // of a job
 	MaxLabels         = 64       // of a host
 	MaxLabelKey       = 63       // without its prefix

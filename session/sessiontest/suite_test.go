@@ -2,6 +2,7 @@ package sessiontest
 
 import (
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func sqlite(t testing.TB) queue.Store {
-	s, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: filepath.Join(t.TempDir(), "queue.db")})
+	s, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{
+		Path: filepath.Join(t.TempDir(), "queue.db"), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,6 +63,7 @@ func (t *tx) cancelStep(d *drive, limit int) (sum queue.Cancellation, done bool,
 		t.moved(d.n, state, queue.Cancelled, n)
 		sum.Cancelled += n
 	}
+	t.ranges = append(t.ranges, span{from, to})
 	var ids []hostExecution
 	err = t.query(func(st *sqlite.Stmt) error {
 		ids = append(ids, hostExecution{queue.HostID(st.ColumnText(0)), st.ColumnInt64(1)})

@@ -100,20 +100,6 @@ func readRow(c *sqlite.Conn, job queue.JobID, host queue.HostID) (r *row, output
 	return r, gone, nil
 }
 
-// States gives one state byte per target.
-func (s *Store) States(ctx context.Context, job queue.JobID) (states []byte, err error) {
-	err = s.snapshot(ctx, func(c *sqlite.Conn) error {
-		n, err := jobNumber(c, job)
-		if err != nil {
-			return err
-		}
-		_, err = one(c, func(st *sqlite.Stmt) { states = colBytes(st, 0) },
-			`SELECT group_concat(state, '') FROM (SELECT state FROM execution WHERE id BETWEEN ? AND ? ORDER BY id)`, firstID(n), lastID(n))
-		return err
-	})
-	return states, err
-}
-
 // Targets gives the targets from an ordinal on.
 func (s *Store) Targets(ctx context.Context, job queue.JobID, from, limit int) (hosts []queue.HostID, err error) {
 	err = s.snapshot(ctx, func(c *sqlite.Conn) error {

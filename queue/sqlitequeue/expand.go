@@ -119,6 +119,7 @@ func (t *tx) release(d *drive, from, to int64) (released int, err error) {
 		return 0, err
 	}
 	t.moved(d.n, queue.Planned, queue.Queued, released)
+	t.ranges = append(t.ranges, span{from, to})
 	if released == int(to-from)+1 {
 		return released, nil
 	}

@@ -120,7 +120,7 @@ func (s *Store) connect(ctx context.Context) error {
 		c.Close()
 		return s.cannotOpen(err)
 	}
-	s.w = &writer{open: s.openWriter, now: s.now, log: s.log, c: c, after: func(t *tx) { s.hub.send(t.hints) }}
+	s.w = &writer{open: s.openWriter, now: s.now, log: s.log, c: c, after: s.committed}
 	return nil
 }
 

@@ -142,6 +142,7 @@ func (t *tx) save(r *row) error {
 func (t *tx) changedState(r *row) {
 	if r.State != r.was {
 		t.moved(r.id>>ordinalBits, r.was, r.State, 1)
+		t.moves = append(t.moves, move{r.id, r.State})
 		r.was = r.State
 	}
 	if bytes := r.Output.Stdout + r.Output.Stderr; bytes != r.outputBytesWas {

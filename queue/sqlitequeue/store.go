@@ -43,6 +43,7 @@ type Store struct {
 	w              *writer
 	hub            hub
 	submits        submits
+	states         stateCache
 	reconcileAfter atomic.Int64 // number of the job that Reconcile saw last
 
 	mu     sync.Mutex // guards closed, and verbs.Add against Wait
@@ -129,6 +130,13 @@ func (s *Store) read(ctx context.Context, fn func(c *sqlite.Conn) error) error {
 		err = ctx.Err()
 	}
 	return s.domain(err)
+}
+
+// committed tells the parts in memory what a commit has changed, before it is
+// acknowledged.
+func (s *Store) committed(t *tx) {
+	s.states.applied(t.moves, t.ranges)
+	s.hub.send(t.hints)
 }
 
 // snapshot is read with all statements of fn seeing the same state.

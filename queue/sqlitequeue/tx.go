@@ -17,6 +17,8 @@ type tx struct {
 	changed bool // by the verb that runs
 
 	deltas map[int64]*delta // by job: written once, before the commit
+	moves  []move           // what state bytes become, for those who keep them
+	ranges []span           // of executions, of which some moved
 	hints  []hint
 }
 

@@ -116,6 +116,31 @@ func TestJournalCutAtEveryByte(t *testing.T) {
 	}
 }
 
+// TestJournalTornTailIsGone: nothing of it is found behind a shorter record that is
+// written in its place.
+func TestJournalTornTailIsGone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j := open(t, path)
+	put(t, j, sample(1))
+	end := j.size
+	long := sample(2)
+	long.Script = bytes.Repeat([]byte("x"), 5000)
+	put(t, j, long)
+	j.close()
+	if err := os.Truncate(path, j.size-1); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, path)
+	if info, err := os.Stat(path); err != nil || info.Size() != end {
+		t.Errorf("the file has %d bytes, its records %d", info.Size(), end)
+	}
+	put(t, again, sample(3))
+	again.close()
+	if last := open(t, path); len(last.list()) != 2 {
+		t.Errorf("entries %+v", last.list())
+	}
+}
+
 // TestJournalGarbageTail: the last record's bytes may be there in part, in any
 // part.
 func TestJournalGarbageTail(t *testing.T) {

@@ -61,6 +61,49 @@ func TestStoreWentBack(t *testing.T) {
 	}
 }
 
+// TestStoreWentBackUnderASession: an ack tells of it.
+func TestStoreWentBackUnderASession(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		id := g.submit("out:a out:b sleep:1000 out:c sleep:1000 out:d")
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Running, "ab")
+		g.set(func() {
+			j := g.jobs[id]
+			j.State, j.Stored = queue.Accepted, 1
+			j.stdout.Reset()
+		})
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		g.is(id, queue.Running, "abc")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		g.is(id, queue.Succeeded, "abcd")
+	})
+}
+
+// TestWelcomeRewinds: what is on the way when a session begins is given again.
+func TestWelcomeRewinds(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.hold = true
+		g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		g.cut()
+		begin := time.Now()
+		for range 2 {
+			g.agent.Deliver(&wire.Welcome{Session: 5, Time: time.Now().UnixMilli()})
+			events, err := g.agent.Pull(context.Background(), 1000, true)
+			if err != nil || len(events) != 1 || g.agent.Unacked() != wire.EventSize(events[0]) {
+				t.Fatalf("%v, %v, %d on the way", events, err, g.agent.Unacked())
+			}
+		}
+		if d := time.Since(begin); d > 0 {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
 // TestGap: what isn't kept any more is a gap.
 func TestGap(t *testing.T) {
 	bubble(t, func(t *testing.T, g *gate) {

@@ -59,7 +59,7 @@ func running(t *testing.T, s *sqlitequeue.Store, host queue.HostID) (record func
 func TestBound(t *testing.T) {
 	ctx := context.Background()
 	k := &clock{}
-	const bound = 16 << 20
+	const bound, perRecord = 16 << 20, 8
 	path := filepath.Join(t.TempDir(), "store.db")
 	s := open(t, sqlitequeue.Options{Path: path, MaxBytes: bound, Clock: k.now})
 	record, id := running(t, s, "h")
@@ -67,15 +67,19 @@ func TestBound(t *testing.T) {
 	chunk := make([]byte, queue.MaxChunk)
 	seq, full := int64(2), int64(0)
 	var err error
-	for ; err == nil; seq++ {
+	for ; err == nil; seq += perRecord {
 		if _, _, e := s.Submit(ctx, newJob(queue.Target{Host: "h", Incarnation: 1})); full == 0 && queue.CodeOf(e) == queue.Full {
 			full, _, _ = s.Room(ctx)
 		} else if full != 0 && queue.CodeOf(e) != queue.Full {
 			t.Fatalf("Submit after it was refused: %v", e)
 		}
-		err = record(queue.Event{Execution: id, Seq: seq, Kind: queue.EventOutput, Stream: queue.Stdout, Data: chunk})
+		events := make([]queue.Event, perRecord)
+		for i := range events {
+			events[i] = queue.Event{Execution: id, Seq: seq + int64(i), Kind: queue.EventOutput, Stream: queue.Stdout, Data: chunk}
+		}
+		err = record(events...)
 	}
-	seq--
+	seq -= perRecord
 	used, limit, e := s.Room(ctx)
 	if queue.CodeOf(err) != queue.Unavailable || e != nil || limit != bound || used > bound || used < bound/100*99 || full > bound/100*82 || full < bound/4*3 {
 		t.Fatalf("Record: %v; %d of %d bytes are used, %v; submits were refused at %d", err, used, limit, e, full)
@@ -123,16 +127,16 @@ func TestSubmitBroken(t *testing.T) {
 	}})
 	var targets []queue.Target
 	f := &fleet{s: s}
-	f.each(t, 5000, func(i int) error {
+	f.each(t, 2100, func(i int) error {
 		_, err := s.Enroll(context.Background(), queue.Enrollment{Host: queue.HostID(fmt.Sprint("host-", i))})
 		return err
 	})
-	for i := range 5000 {
+	for i := range 2100 {
 		targets = append(targets, queue.Target{Host: queue.HostID(fmt.Sprint("host-", i)), Incarnation: 1})
 	}
 	n := newJob(targets...)
 	n.IdempotencyKey, n.Digest = "key", "digest"
-	steps.Store(3)
+	steps.Store(2)
 	if _, _, err := s.Submit(ctx, n); queue.CodeOf(err) != queue.Unavailable {
 		t.Fatalf("Submit that was broken off: %v", err)
 	}
@@ -147,7 +151,7 @@ func TestSubmitBroken(t *testing.T) {
 		t.Errorf("ListJobs: %v, %v", jobs, err)
 	}
 	j, created, err := s.Submit(ctx, n)
-	if err != nil || !created || j.Targets != 5000 {
+	if err != nil || !created || j.Targets != 2100 {
 		t.Fatalf("Submit again: %v, created %v, %d targets", err, created, j.Targets)
 	}
 	for more := true; more; { // what is left of the first goes
@@ -158,10 +162,10 @@ func TestSubmitBroken(t *testing.T) {
 		more = sw.More
 	}
 	states, err := s.States(ctx, n.Job.ID)
-	if err != nil || len(states) != 5000 {
+	if err != nil || len(states) != 2100 {
 		t.Errorf("States: %d, %v", len(states), err)
 	}
-	if n := s.Count(t, "execution"); n != 5000 {
+	if n := s.Count(t, "execution"); n != 2100 {
 		t.Errorf("%d executions are left", n)
 	}
 	if n := s.Count(t, "job"); n != 1 {

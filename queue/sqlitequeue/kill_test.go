@@ -20,13 +20,13 @@ import (
 func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	facts := map[string]bool{}
-	rounds := 6
+	rounds := 5
 	if testing.Short() {
 		rounds = 2
 	}
 	for round := range rounds {
 		cmd, lines := startChild(t, "load", path)
-		kill := 20 + rand.IntN(400)
+		kill := 20 + rand.IntN(300)
 		for n := 0; lines.Scan(); n++ {
 			line := lines.Text()
 			if strings.HasPrefix(line, "error") {

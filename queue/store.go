@@ -169,7 +169,8 @@ type Sessions interface {
 	// is checked against the lease token, and only it; afterwards the generation fences.
 	//
 	// accepted is stored once: from a flagged lease, or past DeliverUntil, it ends the execution and gives
-	// VerdictForget. Repeated, it gives VerdictGo again while the execution is accepted or running, VerdictCancel once
+	// VerdictForget. Repeated, it gives VerdictGo again while the execution is accepted or running (VerdictNone under
+	// another token than it was accepted under: no second copy of a journal starts it), VerdictCancel once
 	// a cancel was asked for, VerdictForget if it was lost with nothing stored beyond it: it must not be started any more.
 	// What the host has no record for in the store gives VerdictForget, "unknown".
 	//

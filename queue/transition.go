@@ -197,9 +197,11 @@ func (h *Held) goOrCancel() Verdict {
 // host whose journal has the generation. It gives the ack, and the events that
 // are output (or gaps) to be appended. The events are valid (Event.Validate).
 func (h *Held) Record(events []Event, generation string, now time.Time) (ack Ack, appended []Event) {
-	accepted := false // named in this batch
+	named, ours := false, false // accepted is in this batch; under the token that counts
 	for _, e := range events {
-		accepted = accepted || e.Kind == EventAccepted
+		if e.Kind == EventAccepted {
+			named, ours = true, ours || e.Token == h.Token
+		}
 		switch {
 		case h.Generation != "" && h.Generation != generation:
 			return h.ack(VerdictForget, ReasonOtherGeneration), nil
@@ -223,16 +225,11 @@ func (h *Held) Record(events []Event, generation string, now time.Time) (ack Ack
 			}
 		}
 	}
-	if !accepted {
-		return h.ack(VerdictNone, ""), appended
-	}
-	switch h.State {
-	case Accepted, Running:
+	switch {
+	case ours && (h.State == Accepted || h.State == Running):
 		return h.ack(h.goOrCancel(), ""), appended
-	case Lost:
-		if !h.wants(1) {
-			return h.forget(), appended
-		}
+	case named && h.State == Lost && !h.wants(1):
+		return h.forget(), appended
 	}
 	return h.ack(VerdictNone, ""), appended
 }

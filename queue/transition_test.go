@@ -36,6 +36,7 @@ func TestHeldRecord(t *testing.T) {
 	}{
 		"accepted":              {held(Leased, 0), "g", []Event{accepted}, Accepted, 1, VerdictGo, ""},
 		"accepted again":        {held(Accepted, 1), "g", []Event{accepted}, Accepted, 1, VerdictGo, ""},
+		"again, older token":    {held(Accepted, 1), "g", []Event{stale}, Accepted, 1, VerdictNone, ""},
 		"again after cancel":    {asked(held(Running, 2)), "g", []Event{accepted}, Running, 2, VerdictCancel, ""},
 		"other generation":      {held(Running, 2), "x", []Event{started(3)}, Running, 2, VerdictForget, ReasonOtherGeneration},
 		"stale token":           {held(Leased, 0), "g", []Event{stale, started(2)}, Leased, 0, VerdictForget, ReasonStaleToken},

@@ -157,8 +157,9 @@ func concurrentScenarios() []scenario {
 					e.contend(hosts[i%len(hosts)], &g)
 				}
 			})
-			// The connections have one journal, so that an older token may be told go
-			// too, once accepted is stored.
+			for id, tokens := range g.tokens {
+				same(e, "tokens under which "+string(id)+" was started", len(tokens), 1)
+			}
 			for _, j := range jobs {
 				for _, x := range e.executions(queue.ExecutionQuery{Job: j}) {
 					if started := len(g.tokens[x.ID()]) > 0; started != (x.AcceptedAt != time.Time{}) {

@@ -50,7 +50,7 @@ func leaseScenarios() []scenario {
 			}
 			a.says("0 forget stale_token", a.accepted(old))
 			a.says("1 go", a.accepted(d))
-			a.says("1 go", a.accepted(old)) // the same journal: no longer a matter of tokens
+			a.says("1", a.accepted(old)) // neither started under it, nor forgotten
 		}},
 		{name: "lease time is the caller's", run: func(e *env) {
 			e.enroll("h")

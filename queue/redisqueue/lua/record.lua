@@ -107,10 +107,10 @@ local function following(x, e, chunks)
 end
 
 local function record(x, events, key, generation)
-  local f, accepted, chunks = x.f, false, {}
+  local f, named, ours, chunks = x.f, false, false, {}
   local function apply()
     for _, e in ipairs(events) do
-      accepted = accepted or e[2] == 'a'
+      if e[2] == 'a' then named, ours = true, ours or e[3] == f[TOKEN] end
       local terminal = not ARROWS[f[STATE]]
       if f[GEN] ~= '' and f[GEN] ~= generation then
         return { f[STORED], 'forget', 'other_generation' }
@@ -127,11 +127,10 @@ local function record(x, events, key, generation)
         following(x, e, chunks)
       end
     end
-    if not accepted then return { f[STORED], '', '' } end
-    if f[STATE] == 'a' or f[STATE] == 'r' then
+    if ours and (f[STATE] == 'a' or f[STATE] == 'r') then
       return { f[STORED], f[CANCELLED] ~= 0 and 'cancel' or 'go', '' }
     end
-    if f[STATE] == 'x' and f[STORED] <= 1 then return forget(f) end
+    if named and f[STATE] == 'x' and f[STORED] <= 1 then return forget(f) end
     return { f[STORED], '', '' }
   end
   local ack = apply()

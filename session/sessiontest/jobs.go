@@ -87,16 +87,16 @@ func testOneAfterAnother(t *testing.T, w *world) {
 
 func testManyAtOnce(t *testing.T, w *world) {
 	h := w.host("h")
-	h.slots = map[string]int{"default": 40, "urgent": 1}
+	h.slots = map[string]int{"default": 20, "urgent": 1}
 	script := strings.Repeat("# <>&\n", 7000) // of which five fill a frame
 	ids := map[string]queue.JobID{}
-	for range 40 {
+	for range 20 {
 		id := w.submit(script, queue.Spec{}, h)
 		ids[string(queue.NewExecutionID(id, h.peer.Host))] = id
 	}
 	h.attach()
 	var jobs []*wire.Job
-	for range 40 {
+	for range 20 {
 		j := h.job()
 		if j.Spec.Script != script {
 			t.Fatalf("script of %d bytes", len(j.Spec.Script))

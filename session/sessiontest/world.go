@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long something may take that should come at once.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // world is a store, two gateways on it, and a transport.
 type world struct {

@@ -66,6 +66,7 @@ type gateConn struct {
 	g    *gate
 	conn *websocket.Conn
 	sess int64
+	out  sync.Mutex // held over a claim, so that nothing goes out before its welcome
 }
 
 func newGate(t testing.TB) *gate {
@@ -357,14 +358,22 @@ func (c *gateConn) receive(msgs []wire.Message) {
 }
 
 func (c *gateConn) claimed(h wire.Hello) {
+	c.out.Lock()
+	defer c.out.Unlock()
 	msgs, old := c.g.claim(h, c)
 	if old != nil && old != c {
 		go old.close(wire.CloseSuperseded, "newer")
 	}
-	c.write(msgs...)
+	c.writeNow(msgs...)
 }
 
 func (c *gateConn) write(msgs ...wire.Message) {
+	c.out.Lock()
+	defer c.out.Unlock()
+	c.writeNow(msgs...)
+}
+
+func (c *gateConn) writeNow(msgs ...wire.Message) {
 	if len(msgs) == 0 {
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -30,7 +29,11 @@ const (
 	LaneUrgent  Lane = "urgent"
 )
 
-const jobIDLen = 26
+const (
+	jobIDLen  = 26
+	maxHostID = 128
+	maxLane   = 32
+)
 
 // base32 with the extended hex alphabet keeps the order of the bytes.
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding)
@@ -44,15 +47,13 @@ func NewJobID(t time.Time) JobID {
 	return JobID(strings.ToLower(idEncoding.EncodeToString(b[:])))
 }
 
-var (
-	jobIDPattern  = regexp.MustCompile(`^[0-9a-v]{26}$`)
-	hostIDPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-	lanePattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
-)
-
 // Validate tells what is wrong with the id.
 func (id JobID) Validate() error {
-	if !jobIDPattern.MatchString(string(id)) {
+	ok := len(id) == jobIDLen
+	for i := 0; ok && i < len(id); i++ {
+		ok = isDigit(id[i]) || 'a' <= id[i] && id[i] <= 'v'
+	}
+	if !ok {
 		return Errorf(Invalid, "job id %.40q is not 26 characters of [0-9a-v]", string(id))
 	}
 	return nil
@@ -60,7 +61,12 @@ func (id JobID) Validate() error {
 
 // Validate tells what is wrong with the id.
 func (id HostID) Validate() error {
-	if !hostIDPattern.MatchString(string(id)) {
+	ok := len(id) > 0 && len(id) <= maxHostID && (isDigit(id[0]) || isLower(id[0]|0x20))
+	for i := 1; ok && i < len(id); i++ {
+		c := id[i]
+		ok = isDigit(c) || isLower(c|0x20) || c == '.' || c == '_' || c == '-'
+	}
+	if !ok {
 		return Errorf(Invalid, "host id %.140q is not 1 to 128 characters of [A-Za-z0-9._-] beginning with a letter or digit", string(id))
 	}
 	return nil
@@ -68,11 +74,18 @@ func (id HostID) Validate() error {
 
 // Validate tells what is wrong with the lane's name.
 func (l Lane) Validate() error {
-	if !lanePattern.MatchString(string(l)) {
+	ok := len(l) > 0 && len(l) <= maxLane && l[0] != '-'
+	for i := 0; ok && i < len(l); i++ {
+		ok = isDigit(l[i]) || isLower(l[i]) || l[i] == '-'
+	}
+	if !ok {
 		return Errorf(Invalid, "lane %.40q is not 1 to 32 characters of [a-z0-9-]", string(l))
 	}
 	return nil
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
 
 // NewExecutionID derives the id of a job's execution on a host.
 func NewExecutionID(job JobID, host HostID) ExecutionID {

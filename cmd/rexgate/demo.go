@@ -208,7 +208,7 @@ All of it stays up until Ctrl-C. To try it, in another terminal:
   export REXCTL_TOKEN_FILE=%s
   %[3]s host list
   %[3]s job run --host beta -- 'id; uptime'
-  %[3]s job run --all -- 'for i in 1 2 3; do echo $i; sleep 1; done'
+  %[3]s job run --all -- 'echo one; sleep 2; echo two'
   %[3]s job list
 `, d.url, tokenFile, rexctl)
 }

@@ -58,7 +58,6 @@ type gate struct {
 // item is a job or cancel that waits.
 type item struct {
 	exec, token string
-	cancel      bool
 	n           int64
 }
 

@@ -202,9 +202,3 @@ func (a *agent) Busy() bool {
 	}
 	return false
 }
-
-// wait blocks until cond holds.
-func (a *agent) wait(what string, cond func() bool) {
-	a.t.Helper()
-	waitFor(a.t, what, &a.mu, func() (chan struct{}, bool) { return a.changed, cond() })
-}

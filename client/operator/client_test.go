@@ -167,8 +167,8 @@ func TestStrangeAnswers(t *testing.T) {
 		h          http.HandlerFunc
 	}{
 		{"login page", "instead of JSON", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") }},
-		{"redirect", `a redirect to "/login"`, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", 302) }},
-		{"proxy", "probably a proxy", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "nope", 407) }},
+		{"redirect", `a redirect to "/login"`, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) }},
+		{"proxy", "probably a proxy", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "nope", http.StatusProxyAuthRequired) }},
 		{"garbage", "can't be understood", func(w http.ResponseWriter, r *http.Request) { answer(w, []int{1}) }},
 		{"problem", "no such job", func(w http.ResponseWriter, r *http.Request) { problem(w, 404, "not_found", "no such job") }},
 	} {

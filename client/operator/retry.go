@@ -30,8 +30,6 @@ func (b *backoff) next(retryAfter time.Duration) time.Duration {
 	return retryAfter + rand.N(window) + window/10
 }
 
-func (b *backoff) reset() { b.tries = 0 }
-
 // sleep waits, or gives the context's error.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

@@ -131,17 +131,6 @@ func (w *world) state(job queue.JobID, h *host, want queue.State) {
 	}
 }
 
-// becomes waits for a state, sweeping meanwhile.
-func (w *world) becomes(job queue.JobID, h *host, want queue.State) {
-	w.t.Helper()
-	w.until("execution becomes "+want.String(), func() bool {
-		if _, err := w.store.Sweep(w.t.Context(), 100, queue.Retention{}); err != nil {
-			w.t.Fatal(err)
-		}
-		return w.execution(job, h).State == want
-	})
-}
-
 // until asks again and again; for what gives no sign of itself.
 func (w *world) until(what string, done func() bool) {
 	w.t.Helper()

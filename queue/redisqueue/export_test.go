@@ -1,4 +1,21 @@
 package redisqueue
 
+import (
+	"github.com/redis/go-redis/v9"
+	"github.com/rexgate/rexgate/queue"
+)
+
 // SetBound changes Options.MaxBytes.
 func (s *Store) SetBound(n int64) { s.room.bound.Store(n) }
+
+// PartitionOf tells where a host is.
+func PartitionOf(h queue.HostID) int { return partition(h) }
+
+// Key names a key of a partition.
+func (s *Store) Key(p int, name string) string { return s.k.part(p, name) }
+
+// JobsKey names a key of those about all jobs.
+func (s *Store) JobsKey(name string) string { return s.k.jobs(name) }
+
+// Client is the store's own.
+func (s *Store) Client() redis.UniversalClient { return s.rdb }

@@ -8,17 +8,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// LogTo sends what go-redis says on its own to a log, at the level debug, instead of to
-// the process' standard error: what fails is also returned to callers. It is
-// the setting of the whole process, which is why Open doesn't make it; a program calls it
-// once, before Open.
-func LogTo(log *slog.Logger) { redis.SetLogger(driverLog{log}) }
+// LogClient sends what the Redis client says of its connections to l, at
+// debug level: the client has one log for the whole process, which is standard error unless
+// told otherwise, and all that matters of it is also in the errors of the verbs.
+// It is for main, once.
+func LogClient(l *slog.Logger) { redis.SetLogger(clientLog{l}) }
 
-type driverLog struct{ log *slog.Logger }
+type clientLog struct{ l *slog.Logger }
 
-// Printf implements go-redis' logger.
-func (d driverLog) Printf(ctx context.Context, format string, args ...any) {
-	if d.log.Enabled(ctx, slog.LevelDebug) {
-		d.log.DebugContext(ctx, "redis client", "text", fmt.Sprintf(format, args...))
+// Printf is what go-redis calls.
+func (c clientLog) Printf(ctx context.Context, format string, v ...any) {
+	if c.l.Enabled(ctx, slog.LevelDebug) {
+		c.l.DebugContext(ctx, "redis client", "text", fmt.Sprintf(format, v...))
 	}
 }

@@ -74,7 +74,7 @@ func (o *Options) connect() (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, hide(err)
 		}
-		c.MaintNotificationsConfig, c.ContextTimeoutEnabled = off, true
+		c.MaintNotificationsConfig, c.ContextTimeoutEnabled, c.DialerRetries = off, true, max(c.DialerRetries, 1)
 		o.secure(&c.Username, &c.Password, &c.TLSConfig)
 		return redis.NewClusterClient(c), nil
 	}
@@ -82,7 +82,7 @@ func (o *Options) connect() (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, hide(err)
 	}
-	c.MaintNotificationsConfig, c.ContextTimeoutEnabled = off, true
+	c.MaintNotificationsConfig, c.ContextTimeoutEnabled, c.DialerRetries = off, true, max(c.DialerRetries, 1)
 	o.secure(&c.Username, &c.Password, &c.TLSConfig)
 	return redis.NewClient(c), nil
 }
@@ -101,7 +101,7 @@ func (o *Options) sentinel(u *url.URL) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, hide(err)
 	}
-	c.ContextTimeoutEnabled = true
+	c.ContextTimeoutEnabled, c.DialerRetries = true, max(c.DialerRetries, 1)
 	if c.Username == "" && c.Password == "" {
 		c.Username, c.Password = c.SentinelUsername, c.SentinelPassword
 	}

@@ -15,8 +15,8 @@ type auditCursor struct {
 }
 
 // Reconcile holds what is derived against the records, job by job, newest first,
-// and goes on where the call before stopped. Orders of a job are checked
-// together with its state, in one script per 100 hosts.
+// and goes on where the call before stopped: first the state bytes, queues and
+// deadlines, 100 hosts a script, then the counters against the bytes.
 func (s *Store) Reconcile(ctx context.Context, budget int) (repairs []string, err error) {
 	if err := s.enter(); err != nil {
 		return nil, err
@@ -58,39 +58,48 @@ func (s *Store) verifyJob(ctx context.Context, id queue.JobID) (repairs []string
 	if err != nil {
 		return nil, err
 	}
-	run := func(p int, queues []string, args ...any) error {
-		v, err := s.evalPart(ctx, s.sc.verify, p, queues, args...)
-		if err != nil {
-			return err
-		}
-		lines := row(v.([]any))
-		for i := range lines {
-			repairs = append(repairs, "job "+string(id)+": "+lines.str(i+1))
-		}
-		return nil
-	}
-	for p, n := range info.counts {
-		if n == 0 {
-			continue
-		}
-		targets, err := s.partTargets(ctx, info, p)
-		if err != nil {
-			return repairs, err
-		}
-		for from := 0; from < len(targets); from += expandStep {
-			var queues []string
-			args := []any{string(id)}
-			for i, t := range targets[from:min(from+expandStep, len(targets))] {
-				queues = append(queues, s.k.queue(p, t.Host))
-				args = append(args, from+i, string(t.Host), t.Incarnation)
+	run := func(calls []*call) error {
+		err := s.evalAll(ctx, calls)
+		for _, c := range calls {
+			lines, _ := c.val.([]any)
+			for i := range lines {
+				repairs = append(repairs, "job "+string(id)+": "+row(lines).str(i+1))
 			}
-			if err := run(p, queues, args...); err != nil {
+		}
+		return err
+	}
+	for first := 0; first < Partitions; first += 16 {
+		var states, counters []*call
+		for p := first; p < first+16; p++ {
+			if info.counts[p] == 0 {
+				continue
+			}
+			targets, err := s.partTargets(ctx, info, p)
+			if err != nil {
 				return repairs, err
 			}
+			for from := 0; from < len(targets); from += expandStep {
+				states = append(states, s.verifyCall(id, p, targets, from))
+			}
+			counters = append(counters, s.verifyCall(id, p, nil, 0))
 		}
-		if err := run(p, nil, string(id)); err != nil {
+		if err := run(states); err != nil {
+			return repairs, err
+		}
+		if err := run(counters); err != nil {
 			return repairs, err
 		}
 	}
 	return repairs, nil
+}
+
+// verifyCall checks a step of a partition's targets; without targets, its counters.
+func (s *Store) verifyCall(id queue.JobID, p int, targets []queue.Target, from int) *call {
+	var queues []string
+	args := []any{string(id)}
+	for i, t := range targets[from:min(from+expandStep, len(targets))] {
+		queues = append(queues, s.k.queue(p, t.Host))
+		args = append(args, from+i, string(t.Host), t.Incarnation)
+	}
+	return &call{sc: s.sc.verify, keys: s.k.with(p, queues...), args: s.args(args)}
 }

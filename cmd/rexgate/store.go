@@ -38,7 +38,7 @@ func (c *config) openStore(ctx context.Context, log *slog.Logger) (store queue.S
 			return nil, where, fmt.Errorf("--redis-password-file: %w", err)
 		}
 	}
-	redisqueue.LogTo(log)
+	redisqueue.LogClient(log)
 	s, err := redisqueue.Open(ctx, o)
 	if err != nil {
 		return nil, where, err

@@ -53,6 +53,8 @@ func cancelScenarios() []scenario {
 			e.cancel(job) // asked for again: no second message
 			a.n = f.N
 			a.none()
+			same(e, "Cancel again", e.cancel(job, "h"), queue.Cancellation{})
+			a.none()
 			a.says("3", a.output(d, 3, queue.Stdout, "still here"))
 			a.says("4", a.finished(d, 4, queue.Cancelled))
 			e.want(job, "h", queue.Cancelled)

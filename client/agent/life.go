@@ -110,6 +110,7 @@ func (a *Agent) reject(e *execution, reason string) {
 // acknowledged in advance.
 func (a *Agent) endLocked(e *execution, end *Ended) {
 	e.end, e.fixed, e.phase = end, true, ended
+	e.last = max(e.last, end.Seq-1)
 	a.freeLocked(e)
 	signal(a.wake)
 	if e.forget || e.acked >= end.Seq {
@@ -250,10 +251,12 @@ func (a *Agent) follow(e *execution, p runner.Process) {
 		if e.phase < running {
 			e.phase = running
 		}
-		e.last = max(e.last, st.Last)
+		if !st.Ended { // else all that is left is made known at once, so that it can travel together
+			e.last = max(e.last, st.Last)
+			signal(a.wake)
+		}
 		stop := e.stop
 		a.mu.Unlock()
-		signal(a.wake)
 		if st.Ended {
 			if err := p.Close(); err != nil {
 				a.cfg.Log.Warn("letting go of a script failed", "execution", e.id, "err", err)

@@ -61,13 +61,23 @@ func (r *Supervised) Start(ctx context.Context, dir string, spec Spec) (Process,
 	}
 	if err != nil {
 		conn.Close()
-		if _, errState := readState(dir); errState == nil { // it got as far as that: whatever happened is on disk
+		if started(dir) { // whatever happened is on disk
 			return r.Attach(dir)
 		}
-		return nil, r.failed(dir, err)
+		err = r.failed(dir, err)
+		if started(dir) { // in the last moment
+			return r.Attach(dir)
+		}
+		return nil, err
 	}
 	conn.SetReadDeadline(time.Time{}) //nolint:errcheck
 	return r.follow(dir, conn, first), nil
+}
+
+// started tells whether a supervisor got as far as to begin.
+func started(dir string) bool {
+	_, err := readState(dir)
+	return err == nil
 }
 
 // prepare makes the directory, such that the user can reach the script in it.
@@ -134,16 +144,10 @@ func (r *Supervised) spawn(dir string, o order) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// supervisorEnv is little: what the agent has in its environment, a proxy's
-// password for one, is not the business of the scripts' parent.
+// supervisorEnv is this program's environment, so that it finds its way to Hook as this
+// one did; with little room for the runtime, since a supervisor mostly waits.
 func supervisorEnv() []string {
-	env := []string{"GOMAXPROCS=1", "PATH=" + searchPath}
-	for _, name := range []string{"LANG", "GODEBUG", "GOTRACEBACK", "GORACE", "GOCOVERDIR"} {
-		if v := os.Getenv(name); v != "" {
-			env = append(env, name+"="+v)
-		}
-	}
-	return env
+	return append(os.Environ(), "GOMAXPROCS=1") // the last one counts
 }
 
 func ignoreExit(err error) error {

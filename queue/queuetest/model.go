@@ -25,6 +25,8 @@ type modelJob struct {
 	id      queue.JobID
 	spec    queue.Spec
 	targets []queue.Target // in the store's order
+
+	compared []string // what was last compared of its executions
 }
 
 type modelHost struct {

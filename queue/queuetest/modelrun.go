@@ -39,6 +39,7 @@ func runModel(t *testing.T, f Factory) {
 			"cancel": w.cancel, "minute": w.minute, "outage": w.outage, "reenroll": w.reenroll,
 			"": w.compare,
 		})
+		w.compareJobs(true)
 	})
 	base.check()
 	if err := base.in.Store.Close(); err != nil {
@@ -198,21 +199,21 @@ func (w *walk) reenroll(r *rapid.T) {
 	clear(h.cancels)
 }
 
-func (w *walk) minute(*rapid.T) {
-	for range 6 {
-		w.advance(modelStep / 6)
-		w.sweep()
-		w.tick(w.now())
-	}
+func (w *walk) minute(*rapid.T) { w.step(queue.MaxTick) }
+
+// outage is an hour that nothing sweeps, and then a step of service time as in
+// a minute.
+func (w *walk) outage(*rapid.T) {
+	w.step(time.Hour - modelStep + queue.MaxTick)
 }
 
-// outage is an hour that nothing sweeps, but for the end: a step of service
-// time.
-func (w *walk) outage(*rapid.T) {
-	const ticks = modelStep / queue.MaxTick
-	w.advance(time.Hour - (ticks-1)*queue.MaxTick)
-	for i := range ticks {
-		if i > 0 {
+// step moves service time by modelStep, the clock by more if first is more than
+// a tick.
+func (w *walk) step(first time.Duration) {
+	for i := range modelStep / queue.MaxTick {
+		if i == 0 {
+			w.advance(first)
+		} else {
 			w.advance(queue.MaxTick)
 		}
 		w.sweep()
@@ -220,30 +221,39 @@ func (w *walk) outage(*rapid.T) {
 	}
 }
 
-// compare holds what the store has to the model.
-func (w *walk) compare(*rapid.T) {
+// compare holds what the store has to the model: all states, and the rest of
+// jobs that have changed in the model.
+func (w *walk) compare(*rapid.T) { w.compareJobs(false) }
+
+func (w *walk) compareJobs(all bool) {
 	for _, j := range w.jobs {
-		var want strings.Builder
+		var states strings.Builder
 		counters := queue.Counters{}
+		var want []string
 		for _, t := range j.targets {
 			x := w.exec(j, t.Host)
-			want.WriteByte(byte(x.State))
+			states.WriteByte(byte(x.State))
 			counters[x.State]++
+			want = append(want, detail(x.Execution))
 		}
-		same(w.env, "states", string(w.states(j.id)), want.String())
+		same(w.env, "states", string(w.states(j.id)), states.String())
+		if slices.Equal(want, j.compared) && !all {
+			continue
+		}
+		j.compared = want
 		same(w.env, "counters", nonZero(w.counters(j.id).Counters), counters)
-		for _, t := range j.targets {
-			x, got := w.exec(j, t.Host), w.execution(j.id, t.Host)
-			late := func(x queue.Execution) string {
-				if x.Late == nil {
-					return ""
-				}
-				return x.Late.Outcome.String()
-			}
-			text := func(x queue.Execution) string {
-				return fmt.Sprint(x.Stored, x.Output, x.Generation, x.Position, x.Deliveries, x.CancelledAt.IsZero(), late(x), x.Result.Outcome, x.Result.ExitCode)
-			}
-			same(w.env, "execution "+string(got.ID()), text(got), text(x.Execution))
+		var got []string
+		for _, x := range w.executions(queue.ExecutionQuery{Job: j.id}) {
+			got = append(got, detail(x))
 		}
+		same(w.env, "executions", got, want)
 	}
+}
+
+func detail(x queue.Execution) string {
+	late := queue.State('-')
+	if x.Late != nil {
+		late = x.Late.Outcome
+	}
+	return words(x.Host, x.State, x.Stored, x.Output, x.Generation, x.Position, x.Deliveries, x.CancelledAt.IsZero(), late, x.Result.Outcome, x.Result.ExitCode)
 }

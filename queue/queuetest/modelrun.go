@@ -1,7 +1,9 @@
 package queuetest
 
 import (
+	"flag"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -12,16 +14,30 @@ import (
 	"github.com/rexgate/rexgate/queue"
 )
 
-// modelJobs bounds the jobs of one run, so that a run stays quick.
-const modelJobs = 6
+// modelJobs bounds the jobs of one run, modelRuns the runs unless -rapid.checks
+// says how many, so that the suite stays quick.
+const (
+	modelJobs = 6
+	modelRuns = 40
+)
 
 // runModel does random things to a store and to the model, and compares after
 // each. One store serves all runs; each has hosts of its own.
 func runModel(t *testing.T, f Factory) {
 	base := newEnv(t, f.Open(t), false)
-	run := 0
+	runs, run, failed := modelRuns, 0, false
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name == "rapid.checks" {
+			runs = math.MaxInt
+		}
+	})
 	rapid.Check(t, func(r *rapid.T) {
+		if run >= runs && !failed { // but rapid repeats what failed
+			return
+		}
 		run++
+		before := failed
+		failed = true // until it is known to have passed
 		e := *base
 		e.TB = bubble{TB: t, r: r}
 		w := &walk{env: &e, r: r, model: model{hosts: map[queue.HostID]*modelHost{}}}
@@ -40,6 +56,7 @@ func runModel(t *testing.T, f Factory) {
 			"": w.compare,
 		})
 		w.compareJobs(true)
+		failed = before || r.Failed()
 	})
 	base.check()
 	if err := base.in.Store.Close(); err != nil {

@@ -352,7 +352,7 @@ func TestServiceRevokesTheHost(t *testing.T) {
 	select {
 	case err := <-s.ended:
 		// Of the hint and the kick, whichever is first: both say to stay away.
-		if !errors.As(err, &te) || te.Code != wire.CloseRevoked && te.Code != wire.CloseForbidden {
+		if !errors.As(err, &te) || te.Code != wire.CloseRevoked {
 			t.Errorf("Run returned %v", err)
 		}
 		s.ended <- nil

@@ -23,6 +23,9 @@ func (c caller) peer() session.Peer {
 }
 
 func (g *Gateway) agentSocket(w http.ResponseWriter, r *http.Request, c caller) error {
+	if g.hub.Draining() { // cheaper here than after the upgrade
+		return &refusal{code: codeDraining, retry: g.hub.ComeBack(), detail: session.ErrDraining.Error()}
+	}
 	peer := c.peer()
 	// A socket outlives the token that opened it: it is closed when the host is
 	// revoked, and reconnecting a fleet every few minutes would prove nothing more.

@@ -22,6 +22,7 @@ const (
 	codeTokenTime       = "token_time"
 	codeForbidden       = "forbidden"
 	codeRevoked         = "revoked"
+	codeDraining        = "draining"     // this gateway is going
 	codeOverloaded      = "overloaded"   // the class of requests is at its limit
 	codeRateLimited     = "rate_limited" // this identity is at its limit
 	codeTooLarge        = "too_large"
@@ -49,6 +50,7 @@ var titles = map[string]struct {
 	codeWrongKind:             {401, "A token of the wrong kind"},
 	codeTokenTime:             {401, "The token's time is wrong"},
 	codeRevoked:               {403, "The host is revoked"},
+	codeDraining:              {503, "This gateway is going"},
 	codeOverloaded:            {503, "Too many requests of this kind"},
 	codeRateLimited:           {429, "Too many requests"},
 	codeTooLarge:              {413, "The body is too large"},

@@ -150,6 +150,9 @@ func TestDrain(t *testing.T) {
 	stopped := make(chan error)
 	go func() { stopped <- b.stop() }()
 	receive(wire.TypeDrain)
+	if a := b.ask("GET", wire.PathSocket, m.token(), nil).is(503, "draining"); a.header.Get("Retry-After") == "" {
+		t.Error("an upgrade is refused without Retry-After")
+	}
 	if j := read[api.Job]((<-waited).is(200, "")); j.FinishedAt != nil {
 		t.Errorf("%+v", j)
 	}

@@ -132,6 +132,24 @@ func TestLateEventsAreRecorded(t *testing.T) {
 	})
 }
 
+// TestFrameWhileClosing has a host that still sends when its session is closed
+// for another reason than a newer session: it is released all the same.
+func TestFrameWhileClosing(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
+		p := begun(t, h, "a")
+		p.s.End(wire.CloseExpired, "the token expired")
+		if p.send(t, output("a", 2, 1)) {
+			t.Error("a closing session takes a frame")
+		}
+		synctest.Wait()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !slices.Equal(m.released, []queue.HostID{"a"}) || m.calls["record"] != 0 {
+			t.Errorf("released %v, %d records", m.released, m.calls["record"])
+		}
+	})
+}
+
 func TestStop(t *testing.T) {
 	var p *pipe
 	var w *Watch

@@ -68,6 +68,10 @@ func (s *Session) Receive(frame []byte) bool {
 		return false
 	}
 	s.mu.Lock()
+	if s.ending { // for a reason of its own, which this frame doesn't change
+		s.mu.Unlock()
+		return false
+	}
 	code, reason := s.admit(msgs)
 	due := code == 0 && len(msgs) > 0 && s.due()
 	s.mu.Unlock()
@@ -84,9 +88,6 @@ func (s *Session) Receive(frame []byte) bool {
 // admit checks the messages of a frame against the session's state, and queues all
 // of them or none. s.mu is held.
 func (s *Session) admit(msgs []wire.Message) (wire.CloseCode, string) {
-	if s.ending {
-		return wire.CloseSuperseded, "closing"
-	}
 	said, standby, claims, bytes := s.said, s.standby, s.claims, int64(0)
 	for _, m := range msgs {
 		switch m := m.(type) {

@@ -179,7 +179,7 @@ func (h *Hub) begin(s *Session, hello *wire.Hello, standby bool, b *batch, out [
 		claim.Transport = queue.TransportSocket
 		claimed, err := h.claim(h.calls, claim)
 		if err != nil {
-			return out, claimError{err}
+			return out, err
 		}
 		s.after, s.generation = claimed.N, hello.Generation
 		h.own(s.peer, s, claimed.Session)
@@ -291,11 +291,6 @@ func (h *Hub) fail(s *Session, b *batch, err error) (parked bool) {
 	return true
 }
 
-// claimError marks an error of Claim, where Forbidden means the host itself.
-type claimError struct{ error }
-
-func (e claimError) Unwrap() error { return e.error }
-
 // closeFor tells with which code an error of the store ends a session; 0 = try
 // again.
 func closeFor(err error) (wire.CloseCode, string) {
@@ -304,12 +299,8 @@ func closeFor(err error) (wire.CloseCode, string) {
 		return wire.CloseSuperseded, wire.CloseReason(0, err.Error())
 	case queue.Duplicate:
 		return wire.CloseDuplicate, wire.CloseReason(duplicateFor, err.Error())
-	case queue.Forbidden:
-		if errors.As(err, new(claimError)) {
-			return wire.CloseRevoked, wire.CloseReason(0, err.Error())
-		}
-		return wire.CloseForbidden, wire.CloseReason(0, err.Error())
-	case queue.NotFound:
+	case queue.Forbidden, queue.NotFound:
+		// Events of other hosts' executions don't get as far as the store: it is the host itself that is barred.
 		return wire.CloseRevoked, wire.CloseReason(0, err.Error())
 	case queue.Invalid:
 		return wire.CloseMalformed, wire.CloseReason(0, err.Error())

@@ -47,11 +47,6 @@ func Accept(w http.ResponseWriter, r *http.Request, hub *session.Hub, peer sessi
 	if opts.WriteTimeout == 0 {
 		opts.WriteTimeout = 2 * opts.SlowAfter
 	}
-	if hub.Draining() { // cheaper here than after the upgrade
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, session.ErrDraining.Error(), http.StatusServiceUnavailable)
-		return session.ErrDraining
-	}
 	c := &conn{opts: opts}
 	hw := &hijacker{ResponseWriter: w}
 	ws, err := websocket.Accept(hw, r, &websocket.AcceptOptions{

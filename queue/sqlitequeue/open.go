@@ -120,6 +120,12 @@ func (s *Store) connect(ctx context.Context) error {
 		c.Close()
 		return s.cannotOpen(err)
 	}
+	if version == 0 {
+		if err := syncDir(filepath.Dir(s.path)); err != nil {
+			c.Close()
+			return s.cannotOpen(err)
+		}
+	}
 	s.w = &writer{open: s.openWriter, now: s.now, log: s.log, c: c, after: s.committed}
 	return nil
 }

@@ -65,7 +65,8 @@ func (s *Store) enter() error {
 	return nil
 }
 
-// Close waits for running verbs, ends subscriptions, and releases the file.
+// Close waits for running verbs, ends subscriptions, and releases the file. A
+// verb that works in steps ends after the present one, with Unavailable.
 // Closing again does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()

@@ -51,9 +51,21 @@ func open(t testing.TB, o sqlitequeue.Options) *sqlitequeue.Store {
 }
 
 func TestConformance(t *testing.T) {
+	// Hundreds of stores are opened; that they are made is tested elsewhere.
+	path := filepath.Join(t.TempDir(), "empty.db")
+	if err := open(t, sqlitequeue.Options{Path: path}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	empty, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	queuetest.Run(t, queuetest.Factory{Open: func(t testing.TB) *queuetest.Instance {
 		k := &clock{}
 		o := sqlitequeue.Options{Path: filepath.Join(t.TempDir(), "store.db"), Clock: k.now}
+		if err := os.WriteFile(o.Path, empty, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		s := open(t, o)
 		in := &queuetest.Instance{Store: s, Advance: k.advance}
 		in.SetRoom = func(limit int64) {

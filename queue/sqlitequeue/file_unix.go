@@ -22,3 +22,13 @@ func lockFile(path string) (f *os.File, taken bool, err error) {
 	}
 	return f, false, nil
 }
+
+// syncDir makes a new file's name durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

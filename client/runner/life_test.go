@@ -293,6 +293,34 @@ func TestReattachedAfterDrop(t *testing.T) {
 	}
 }
 
+// TestDirectoryRemoved: a supervisor whose directory is gone ends with its script.
+func TestDirectoryRemoved(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "go")
+	dir := place(t)
+	p, err := New().Start(t.Context(), dir, spec("echo one; while [ ! -e "+file+" ]; do sleep 0.02; done; seq 1 400000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	st, err := readState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waitGone(t, st.Supervisor.PID)
+	for !p.Status().Ended {
+		<-p.Changed()
+	}
+	if x := p.Status().Exit; x.Outcome != wire.Lost {
+		t.Errorf("exit %+v", x)
+	}
+}
+
 func TestStartTwiceInOnePlace(t *testing.T) {
 	r := start(t, spec("echo once"))
 	r.end()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -132,6 +133,33 @@ func TestManySegments(t *testing.T) {
 	segs, err := listSegments(r.dir)
 	if err != nil || len(segs) < 3 {
 		t.Errorf("%d segments, %v", len(segs), err)
+	}
+}
+
+// TestDiskFull: the script waits until there is room, and nothing is lost.
+func TestDiskFull(t *testing.T) {
+	base := mount(t, 0, "size=1m")
+	ballast := filepath.Join(base, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 900_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := startIn(t, filepath.Join(base, "x"), spec("seq 1 60000"))
+	waitFor(t, func() bool {
+		var fs syscall.Statfs_t
+		return syscall.Statfs(base, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < 2*maxFrame
+	})
+	if r.Status().Ended {
+		t.Fatal("ended, though nothing could be written")
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	for i := 1; i <= 60_000; i++ {
+		fmt.Fprintln(&want, i)
+	}
+	if e := r.end(); e.Outcome != wire.Succeeded || r.output(Stdout) != want.String() {
+		t.Errorf("exit %+v, %d bytes", e, len(r.output(Stdout)))
 	}
 }
 

@@ -115,15 +115,7 @@ func TestDirectory(t *testing.T) {
 }
 
 func TestNoExec(t *testing.T) {
-	base := t.TempDir()
-	if err := syscall.Mount("tmpfs", base, "tmpfs", syscall.MS_NOEXEC, "size=4m"); err != nil {
-		unavailable(t, "mount a tmpfs: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(base, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	base := mount(t, syscall.MS_NOEXEC, "size=4m")
 	for _, script := range []string{"#!/bin/sh\necho runs\n", "#!/usr/bin/env python3\nprint('runs')\n", "echo runs\n"} {
 		dir := filepath.Join(base, "x")
 		r := startIn(t, dir, spec(script))
@@ -138,6 +130,21 @@ func TestNoExec(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// mount makes a file system in memory.
+func mount(t *testing.T, flags uintptr, options string) string {
+	t.Helper()
+	base := t.TempDir()
+	if err := syscall.Mount("tmpfs", base, "tmpfs", flags, options); err != nil {
+		unavailable(t, "mount a tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(base, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return base
 }
 
 // unavailable skips a test that needs what isn't here, unless all tests are

@@ -33,8 +33,11 @@ var _ Runner = (*Supervised)(nil)
 // startTimeout is how long a supervisor may take to start its script.
 const startTimeout = time.Minute
 
-// Start implements Runner. The directory's parent must exist.
+// Start implements Runner. The directory's path must be absolute, and its parent exist.
 func (r *Supervised) Start(ctx context.Context, dir string, spec Spec) (Process, error) {
+	if !filepath.IsAbs(dir) {
+		return nil, fmt.Errorf("runner: %q is not an absolute path", dir)
+	}
 	acc, err := LookupAccount(spec.User)
 	if err != nil {
 		return nil, err

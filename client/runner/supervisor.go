@@ -2,6 +2,7 @@ package runner
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -185,7 +186,7 @@ func (s *supervisor) step(hushed bool) {
 	news := false
 	for len(s.drafts) > 0 {
 		d := s.drafts[0]
-		if err := s.writer.append(d.at, d.kind, d.data); err != nil {
+		if err := s.writer.append(d.at, d.kind, d.data); err != nil && !s.removed() {
 			s.retry.Reset(retryAfter)
 			break
 		}
@@ -262,12 +263,19 @@ func (s *supervisor) finish() {
 	if s.exit == nil {
 		s.exit = s.outcome()
 	}
-	if err := errors.Join(s.writer.end(), writeExit(s.dir, *s.exit)); err != nil {
+	if err := errors.Join(s.writer.end(), writeExit(s.dir, *s.exit)); err != nil && !s.removed() {
 		s.retry.Reset(retryAfter)
 		return
 	}
 	s.ended = true
 	s.board.post(note{noteExit, s.writer.next - 1})
+}
+
+// removed tells whether the directory is gone, with whoever would have read it: the
+// script still has its limits, but what becomes of it is of no interest any more.
+func (s *supervisor) removed() bool {
+	_, err := os.Stat(s.dir)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func (s *supervisor) outcome() *Exit {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -134,6 +135,10 @@ func TestHostComesBackWithoutTheScript(t *testing.T) {
 			job := s.submit("h", long(trace))
 			s.until(job, "h", func(api.Execution) bool { return s.output(job, "h") == "one\n" })
 			first.stop(syscall.SIGKILL)
+			supervisor := 0
+			edit(t, filepath.Join(state, "x", job+".h"), func(s map[string]any) {
+				supervisor = int(s["supervisor"].(map[string]any)["pid"].(float64))
+			})
 			c.harm(t, filepath.Join(state, "x", job+".h"))
 			s.run(state)
 			x, out := s.ends(job, "h")
@@ -145,6 +150,7 @@ func TestHostComesBackWithoutTheScript(t *testing.T) {
 			if got := read(t, filepath.Join(trace, "starts")); got != "start\n" {
 				t.Errorf("starts: %q", got)
 			}
+			wait(t, func() bool { return !exists("/proc/" + strconv.Itoa(supervisor)) })
 		})
 	}
 }

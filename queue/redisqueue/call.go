@@ -37,7 +37,7 @@ func (s *Store) eval(ctx context.Context, sc *script, keys []string, args ...any
 		}
 		return err
 	})
-	if errors.Is(err, redis.Nil) {
+	if isNil(err) {
 		return nil, nil
 	}
 	return v, failed(sc.name, err)
@@ -131,7 +131,7 @@ func (s *Store) pipeline(ctx context.Context, op string, fill func(redis.Pipelin
 				return e
 			}
 		}
-		if errors.Is(err, redis.Nil) {
+		if isNil(err) {
 			return nil
 		}
 		return err

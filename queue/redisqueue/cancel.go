@@ -2,11 +2,9 @@ package redisqueue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/rexgate/rexgate/queue"
 )
 
@@ -171,7 +169,7 @@ func (s *Store) partStates(ctx context.Context, info *jobInfo, p int) ([]byte, e
 	for len(fields) > 0 {
 		n := min(len(fields), 500)
 		vals, err := s.rdb.HMGet(ctx, s.k.part(p, "jb"), fields[:n]...).Result()
-		if err != nil && !errors.Is(err, redis.Nil) {
+		if err != nil && !isNil(err) {
 			return nil, failed("states", err)
 		}
 		for _, v := range vals {

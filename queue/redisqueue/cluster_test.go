@@ -17,6 +17,7 @@ import (
 )
 
 func TestConformanceCluster(t *testing.T) {
+	t.Parallel()
 	l := &lever{url: redistest.StartCluster(t, 3).URL}
 	queuetest.Run(t, queuetest.Factory{Open: l.open})
 }
@@ -37,6 +38,7 @@ func inPartition(p int) func(i int) queue.HostID {
 
 // A slot goes to another node and back, while its hosts, and others, work.
 func TestMigrateSlotUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3)
 	s := open(t, redisqueue.Options{URL: c.URL})
 	const moving, hosts, rounds = 7, 24, 6
@@ -117,6 +119,7 @@ func noHalfScripts(t *testing.T, nodes []*redistest.Server) {
 // A slot stands half-way for longer than verbs wait: only its partition's
 // verbs say so, and nothing of theirs is half done.
 func TestSlotHalfWay(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3)
 	s := open(t, redisqueue.Options{URL: c.URL})
 	const moving = 100
@@ -157,8 +160,48 @@ func TestSlotHalfWay(t *testing.T) {
 	noHalfScripts(t, c.Nodes)
 }
 
+// In a slot whose keys are about to leave, a script whose keys are all still here
+// runs, and a key that it empties isn't looked for on the other node.
+func TestScriptInMigratingSlot(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t, 3)
+	s := open(t, redisqueue.Options{URL: c.URL})
+	const moving = 50
+	f := newFleet(t, s, 1, inPartition(moving))
+	job := f.submit()
+	target := f.targets[0]
+	session := f.claim(target)
+	rdb := s.Client()
+	_, err := s.Sweep(f.ctx, 10, queue.Retention{}) // the clock has its key
+	f.must(err)
+	const later = 1e17
+	for _, name := range []string{"lease", "delayed", "expiry", "ready"} {
+		f.must(rdb.ZAdd(f.ctx, s.Key(moving, name), redis.Z{Score: later, Member: "filler/x"}).Err())
+	}
+	from, slot := c.Owner(f.ctx, s.Key(moving, "x"))
+	to := (from + 1) % 3
+	source, target2 := c.Nodes[from].Client(), c.Nodes[to].Client()
+	defer source.Close()
+	defer target2.Close()
+	f.must(target2.Do(f.ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.ClusterMyID(f.ctx).Val()).Err())
+	f.must(source.Do(f.ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", target2.ClusterMyID(f.ctx).Val()).Err())
+	l, err := s.Lease(f.ctx, queue.Fetch{Host: target.Host, Session: session.Session, Gateway: "gw", Max: 1, TTL: time.Hour})
+	if err != nil || len(l.Deliveries) != 1 {
+		t.Fatalf("Lease: %+v, %v", l, err)
+	}
+	f.must(source.Do(f.ctx, "CLUSTER", "SETSLOT", slot, "STABLE").Err())
+	f.must(target2.Do(f.ctx, "CLUSTER", "SETSLOT", slot, "STABLE").Err())
+	noHalfScripts(t, c.Nodes)
+	f.must(f.run(target, l.Deliveries[0]))
+	for _, name := range []string{"lease", "delayed", "expiry", "ready"} {
+		f.must(rdb.ZRem(f.ctx, s.Key(moving, name), "filler/x").Err())
+	}
+	f.check(job)
+}
+
 // The 128 partitions are spread evenly over the masters.
 func TestPartitionsOverMasters(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3)
 	s := open(t, redisqueue.Options{URL: c.URL})
 	per := make(map[string]int)

@@ -3,7 +3,6 @@ package redisqueue
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -109,7 +108,7 @@ func (s *Store) Execution(ctx context.Context, id queue.JobID, host queue.HostID
 func (s *Store) execution(ctx context.Context, info *jobInfo, host queue.HostID) (x queue.Execution, r row, err error) {
 	p := partition(host)
 	v, err := s.rdb.HGet(ctx, s.k.part(p, "x"), field(host, info.job.ID)).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if err != nil && !isNil(err) {
 		return x, nil, failed("execution", err)
 	}
 	if err == nil {

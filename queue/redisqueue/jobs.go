@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"slices"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rexgate/rexgate/queue"
@@ -86,7 +84,7 @@ func decodeTargets(s string) ([]queue.Target, error) {
 // commitRow reads a job's commit record. Errors: NotFound.
 func (s *Store) commitRow(ctx context.Context, id queue.JobID) (row, error) {
 	v, err := s.rdb.HGet(ctx, s.k.jobs("all"), string(id)).Result()
-	if errors.Is(err, redis.Nil) {
+	if isNil(err) {
 		s.jobs.forget(id)
 		return nil, noJob(id)
 	}
@@ -175,7 +173,7 @@ func (s *Store) partTargets(ctx context.Context, info *jobInfo, p int) ([]queue.
 		return t, nil
 	}
 	v, err := s.rdb.Get(ctx, s.k.targets(p, info.job.ID)).Result()
-	if errors.Is(err, redis.Nil) {
+	if isNil(err) {
 		return nil, noJob(info.job.ID) // it was removed just now
 	}
 	if err != nil {
@@ -296,74 +294,4 @@ func (s *Store) moving(ctx context.Context, ids []queue.JobID, infos []*jobInfo)
 		}
 	}
 	return rows, commits, nil
-}
-
-// ListJobs lists jobs, newest first. The cursor is the last one's place in time.
-func (s *Store) ListJobs(ctx context.Context, after string, limit int) ([]queue.JobStatus, string, error) {
-	if err := s.enter(); err != nil {
-		return nil, "", err
-	}
-	defer s.leave()
-	if err := queue.ValidateLimit(limit); err != nil {
-		return nil, "", err
-	}
-	top := "+"
-	if after != "" {
-		if len(after) != 42 || strings.Trim(after[:16], "0123456789abcdef") != "" {
-			return nil, "", queue.Errorf(queue.Invalid, "cursor %.60q isn't one of this listing", after)
-		}
-		top = "(" + after
-	}
-	members, err := s.rdb.ZRevRangeByLex(ctx, s.k.jobs("time"), &redis.ZRangeBy{Max: top, Min: "-", Count: int64(limit) + 1}).Result()
-	if err != nil {
-		return nil, "", failed("list jobs", err)
-	}
-	next := ""
-	if len(members) > limit {
-		members = members[:limit]
-		next = members[limit-1]
-	}
-	var list []queue.JobStatus
-	for page := range slices.Chunk(members, 100) {
-		ids := make([]queue.JobID, len(page))
-		for i, m := range page {
-			ids[i] = queue.JobID(m[16:])
-		}
-		part, err := s.statuses(ctx, ids)
-		if err != nil {
-			return nil, "", err
-		}
-		list = append(list, part...)
-	}
-	return list, next, nil
-}
-
-// OpenJobs lists jobs with something to expand, oldest first.
-func (s *Store) OpenJobs(ctx context.Context, limit int) ([]queue.JobID, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	defer s.leave()
-	names, err := s.rdb.ZRange(ctx, s.k.jobs("open"), 0, int64(max(limit, 1))-1).Result()
-	ids := make([]queue.JobID, len(names))
-	for i, n := range names {
-		ids[i] = queue.JobID(n)
-	}
-	return ids, failed("open jobs", err)
-}
-
-// Script gives a job's payload.
-func (s *Store) Script(ctx context.Context, id queue.JobID) ([]byte, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	defer s.leave()
-	if _, err := s.commitRow(ctx, id); err != nil {
-		return nil, err
-	}
-	b, err := s.rdb.HGet(ctx, s.k.job(id), "script").Bytes()
-	if errors.Is(err, redis.Nil) {
-		return nil, noJob(id)
-	}
-	return b, failed("script", err)
 }

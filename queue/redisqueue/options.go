@@ -164,7 +164,10 @@ func check(ctx context.Context, node *redis.Client, cluster bool) error {
 	if err != nil {
 		return failed("info", err)
 	}
-	info, addr := parseInfo(text), node.Options().Addr
+	return checkInfo(parseInfo(text), node.Options().Addr, cluster)
+}
+
+func checkInfo(info map[string]string, addr string, cluster bool) error {
 	major, _ := strconv.Atoi(strings.SplitN(info["redis_version"], ".", 2)[0])
 	switch {
 	case major < 7 && info["valkey_version"] == "":
@@ -173,8 +176,6 @@ func check(ctx context.Context, node *redis.Client, cluster bool) error {
 		return queue.Errorf(queue.Invalid, "redis at %s would evict jobs: its maxmemory-policy is %s; set it to noeviction", addr, info["maxmemory_policy"])
 	case info["cluster_enabled"] == "1" && !cluster:
 		return queue.Errorf(queue.Invalid, "redis at %s is a node of a cluster; name several of its nodes in the URL, or add ?cluster=true", addr)
-	case info["cluster_enabled"] != "1" && cluster:
-		return queue.Errorf(queue.Invalid, "redis at %s isn't a node of a cluster", addr)
 	}
 	return nil
 }

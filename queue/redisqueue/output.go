@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/rexgate/rexgate/queue"
 )
 
@@ -70,7 +69,7 @@ func (s *Store) findSegment(ctx context.Context, key string, q queue.OutputQuery
 	for high-low > 1 && q.Offset > 0 {
 		mid := (low + high) / 2
 		v, err := s.rdb.LIndex(ctx, key, mid).Result()
-		if errors.Is(err, redis.Nil) || err == nil && len(v) < 16 {
+		if isNil(err) || err == nil && len(v) < 16 {
 			return low, nil
 		}
 		if err != nil {

@@ -2,6 +2,7 @@ package redisqueue
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	if err != nil {
 		_ = rdb.Close()
+		if strings.Contains(err.Error(), "cluster support disabled") {
+			return nil, queue.Errorf(queue.Invalid, "redis isn't a node of a cluster, and the URL says it is")
+		}
 		return nil, failed("open", err)
 	}
 	s.lanes = newLanes(s)

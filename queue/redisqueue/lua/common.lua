@@ -187,10 +187,11 @@ local function walk(h, fn)
   while true do
     for i = 1, #list do
       local m = list[i]
-      if not (del and del[m]) and not (skip and m:sub(1, #skip) == skip) then
+      if skip and m:sub(1, #skip) ~= skip then skip = nil end
+      if not skip and not (del and del[m]) then
         local what = fn(m, m:byte(1) - 48)
         if what == 'stop' then return end
-        skip = what == 'lane' and m:sub(1, m:find('\0', 2, true)) or nil
+        if what == 'lane' then skip = m:sub(1, m:find('\0', 2, true)) end
       end
     end
     if #list < PAGE then return end

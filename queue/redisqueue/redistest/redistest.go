@@ -91,7 +91,7 @@ func (s *Server) start() error {
 			if log = append(log, sc.Text()); len(log) > 50 {
 				log = log[1:]
 			}
-			if !told && strings.Contains(sc.Text(), "Ready to accept connections") {
+			if !told && (strings.Contains(sc.Text(), "Ready to accept connections") || strings.Contains(sc.Text(), "+monitor master")) {
 				told = true
 				ready <- nil
 			}

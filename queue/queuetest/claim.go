@@ -61,6 +61,16 @@ func claimScenarios() []scenario {
 			same(e, "states after the renewal of the lease", e.statesOf(ds...), "lar")
 			a.says("1 go", a.accepted(ds[0])) // under the token of the session before
 		}},
+		{name: "a lease that was carried over lapses", run: func(e *env) {
+			a, d, job := e.taken("h")
+			e.pass(20 * time.Second)
+			a.hello(inHand(holding(d, 0)))
+			e.pass(queue.DefaultLeaseTTL - 5*time.Second)
+			e.want(job, "h", queue.Leased)
+			e.pass(10 * time.Second)
+			e.want(job, "h", queue.Queued)
+			a.says("0 forget stale_token", a.accepted(d))
+		}},
 		{name: "nothing in hand", run: func(e *env) {
 			a, ds := three(e)
 			c := a.hello()

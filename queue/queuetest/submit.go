@@ -2,6 +2,7 @@ package queuetest
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -109,6 +110,24 @@ func submitScenarios() []scenario {
 			e.ok(err, "Submit again")
 			same(e, "the job of before", words(j.ID, created), words(n.Job.ID, false))
 			e.want(n.Job.ID, "h", queue.Queued)
+		}},
+		{name: "a context that has ended", run: func(e *env) {
+			a, d, job := e.taken("h")
+			n := e.newJob("h")
+			ended, cancel := context.WithCancel(e.ctx)
+			cancel()
+			for name, verb := range map[string]func() error{
+				"Submit": func() error { _, _, err := e.s.Submit(ended, n); return err },
+				"Job":    func() error { _, err := e.s.Job(ended, job); return err },
+				"Lease":  func() error { _, err := e.s.Lease(ended, a.fetch(1)); return err },
+			} {
+				if err := verb(); err == nil {
+					e.Errorf("%s succeeds", name)
+				}
+			}
+			a.says("1 go", a.accepted(d)) // and harms nobody else
+			_, _, err := e.s.Submit(e.ctx, n)
+			e.ok(err, "Submit")
 		}},
 		{name: "unknown hosts", run: func(e *env) {
 			e.enroll("h")

@@ -64,7 +64,7 @@ func TestUserPolicy(t *testing.T) {
 	if err := (UserPolicy{}).Check(&wire.Job{Spec: wire.Spec{User: "root"}}); err == nil {
 		t.Error("root by name is allowed")
 	}
-	if err := (UserPolicy{}).Check(&wire.Job{Spec: wire.Spec{User: "nobody"}}); (err == nil) != root {
+	if err := (UserPolicy{}).Check(&wire.Job{Spec: wire.Spec{User: "daemon"}}); (err == nil) != root {
 		t.Errorf("another user: %v", err)
 	}
 }

@@ -8,7 +8,8 @@
 // WAL, synchronous=FULL: what was acknowledged survives the death of the process
 // and of the machine. Beside Path lie Path-wal and Path-shm, which belong to it while
 // it is open or after a crash, and Path-lock, by which a second process is
-// refused. A backup is made with the shell's .backup, also while it is in use.
+// refused. A backup is made with the shell's .backup, also while it is in use;
+// nothing but the store may write it meanwhile.
 //
 // # One writer
 //

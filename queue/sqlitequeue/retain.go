@@ -19,25 +19,12 @@ const (
 // as keep says, oldest first, and what submits that broke off have left. A job
 // becomes invisible at once, and goes piece by piece, within the budget.
 func (s *Store) retain(ctx context.Context, budget int, keep queue.Retention) (deleted int, more bool, err error) {
-	for _, drop := range [...]struct {
-		find  func(c *sqlite.Conn) ([]int64, error)
-		apply string
-	}{
-		{func(c *sqlite.Conn) ([]int64, error) {
-			return excess(c, recordsEnded, s.now(), keep.RecordAge, keep.RecordBytes)
-		},
-			`UPDATE job SET visible = 0 WHERE n = ? AND visible = 1`},
-		{func(c *sqlite.Conn) ([]int64, error) {
-			return excess(c, outputsEnded, s.now(), keep.OutputAge, keep.OutputBytes)
-		},
-			`UPDATE progress SET output_gone = 1 WHERE job = ? AND output_gone = 0`},
+	for _, r := range [...]rule{
+		{recordsEnded, "record_bytes", keep.RecordAge, keep.RecordBytes, hide},
+		{outputsEnded, "output_bytes", keep.OutputAge, keep.OutputBytes, dropOutput},
 	} {
 		for {
-			var jobs []int64
-			err := s.read(ctx, func(c *sqlite.Conn) (err error) {
-				jobs, err = drop.find(c)
-				return err
-			})
+			jobs, err := s.excess(ctx, r)
 			if err != nil {
 				return deleted, false, err
 			}
@@ -51,12 +38,11 @@ func (s *Store) retain(ctx context.Context, budget int, keep queue.Retention) (d
 			err = s.write(ctx, len(jobs), func(t *tx) error {
 				n = 0
 				for _, job := range jobs {
-					changed, err := t.exec(drop.apply, job)
+					changed, err := r.drop(t, job)
 					if err != nil {
 						return err
 					}
 					n += changed
-					t.cache.drop(job)
 				}
 				return nil
 			})
@@ -71,38 +57,61 @@ func (s *Store) retain(ctx context.Context, budget int, keep queue.Retention) (d
 	return deleted, more, err
 }
 
-// The jobs whose executions have all ended, oldest first, with what their
-// records or outputs take.
+// rule bounds what is kept of jobs whose executions have all ended; 0 bounds
+// nothing.
+type rule struct {
+	from   string // where they are listed
+	column string // what they take
+	age    time.Duration
+	bytes  int64
+	drop   func(t *tx, job int64) (changed int, err error)
+}
+
+// What takes room, each read from an index alone.
 const (
-	recordsEnded = `FROM progress INDEXED BY progress_finished JOIN job ON n = job AND visible = 1 WHERE finished_at IS NOT NULL`
+	recordsEnded = `FROM progress INDEXED BY progress_finished WHERE finished_at IS NOT NULL`
 	outputsEnded = `FROM progress INDEXED BY progress_output WHERE finished_at IS NOT NULL AND output_gone = 0 AND output_bytes > 0`
 )
 
-// excess finds the oldest jobs that are older than age, or must go to get below
-// bytes; 0 bounds nothing.
-func excess(c *sqlite.Conn, from string, now time.Time, age time.Duration, bytes int64) (jobs []int64, err error) {
-	if age <= 0 && bytes <= 0 {
+// hide makes a job invisible, and takes it from those that count.
+func hide(t *tx, job int64) (int, error) {
+	t.cache.drop(job)
+	n, err := t.exec(`UPDATE job SET visible = 0 WHERE n = ? AND visible = 1`, job)
+	if err != nil {
+		return 0, err
+	}
+	_, err = t.exec(`UPDATE progress SET finished_at = NULL WHERE job = ?`, job)
+	return n, err
+}
+
+func dropOutput(t *tx, job int64) (int, error) {
+	return t.exec(`UPDATE progress SET output_gone = 1 WHERE job = ? AND output_gone = 0`, job)
+}
+
+// excess finds the oldest jobs that are older than the rule's age, or must go to
+// get below its bytes.
+func (s *Store) excess(ctx context.Context, r rule) (jobs []int64, err error) {
+	if r.age <= 0 && r.bytes <= 0 {
 		return nil, nil
 	}
-	column := "record_bytes"
-	if from == outputsEnded {
-		column = "output_bytes"
-	}
-	var total int64
-	if bytes > 0 {
-		if _, err := one(c, func(st *sqlite.Stmt) { total = st.ColumnInt64(0) }, `SELECT sum(`+column+`) `+from); err != nil {
-			return nil, err
+	oldest := s.now().Add(-r.age)
+	err = s.snapshot(ctx, func(c *sqlite.Conn) error {
+		var total int64
+		if r.bytes > 0 {
+			if _, err := one(c, func(st *sqlite.Stmt) { total = st.ColumnInt64(0) }, `SELECT sum(`+r.column+`) `+r.from); err != nil {
+				return err
+			}
 		}
-	}
-	err = query(c, func(st *sqlite.Stmt) error {
-		old := age > 0 && !colTime(st, 1).After(now.Add(-age))
-		large := bytes > 0 && total > bytes
-		if old || large {
-			jobs = append(jobs, st.ColumnInt64(0))
-			total -= st.ColumnInt64(2)
-		}
-		return nil
-	}, `SELECT job, finished_at, `+column+` `+from+` ORDER BY finished_at, job LIMIT CAST(? AS INT)`, retainPage)
+		return query(c, func(st *sqlite.Stmt) error {
+			old := r.age > 0 && !colTime(st, 1).After(oldest)
+			large := r.bytes > 0 && total > r.bytes
+			if old || large {
+				jobs = append(jobs, st.ColumnInt64(0))
+				total -= st.ColumnInt64(2)
+			}
+			return nil
+		}, `SELECT job, finished_at, `+r.column+` `+r.from+` ORDER BY finished_at, job LIMIT CAST(? AS INT)`, retainPage)
+	})
 	return jobs, err
 }
 

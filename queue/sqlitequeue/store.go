@@ -25,7 +25,7 @@ type Options struct {
 	MaxBytes int64
 	// Readers is the number of connections for reads; 0 = 4.
 	Readers int
-	// Clock is the store's clock; nil = time.Now.
+	// Clock is the store's clock, called from several goroutines; nil = time.Now.
 	Clock func() time.Time
 	// Log gets what no caller is told; nil = slog.Default().
 	Log *slog.Logger

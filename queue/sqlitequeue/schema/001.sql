@@ -139,7 +139,7 @@ CREATE TABLE progress (
 );
 CREATE INDEX progress_open ON progress (job) WHERE open = 1;
 CREATE INDEX progress_finished ON progress (finished_at, job, record_bytes) WHERE finished_at IS NOT NULL;
-CREATE INDEX progress_output ON progress (finished_at, job, output_bytes) WHERE finished_at IS NOT NULL AND output_gone = 0 AND output_bytes > 0;
+CREATE INDEX progress_output ON progress (finished_at, job, output_bytes, output_gone) WHERE finished_at IS NOT NULL AND output_gone = 0 AND output_bytes > 0;
 CREATE INDEX progress_leaving ON progress (job) WHERE output_gone = 1;
 
 -- id = job.n * 1048576 + ordinal, so that a job's executions lie together, in

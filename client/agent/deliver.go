@@ -200,6 +200,10 @@ func (a *Agent) job(m *wire.Job) {
 			entry.Token = job.Token
 			a.revive(entry, 0)
 			return
+		case entry.StartedAt > 0: // it has ended, which couldn't be journalled
+			entry.Token = job.Token
+			a.rejoin(entry)
+			return
 		case entry.Forgotten && entry.Token == job.Token:
 			return
 		}

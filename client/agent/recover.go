@@ -89,6 +89,19 @@ func (a *Agent) reattach(entry Entry) {
 	a.addLocked(e)
 }
 
+// rejoin is reattach for what is delivered again: the store has nothing of it, so that even the
+// number of a lost one's last event is certain.
+func (a *Agent) rejoin(entry Entry) {
+	a.reattach(entry)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e := a.execs[entry.Execution]; e != nil && e.end != nil && !e.fixed {
+		e.end.Seq, e.fixed = e.last+1, true
+		e.entry.Ended = e.end
+	}
+	signal(a.wake)
+}
+
 func lostEnd(seq int64, reason string) *Ended {
 	return &Ended{Seq: seq, At: time.Now().UnixMilli(), Outcome: wire.Lost, ExitCode: -1, Reason: cutReason(reason)}
 }

@@ -144,12 +144,15 @@ func (a *Agent) verdictLocked(e *execution, v wire.Verdict, reason string) (act 
 	switch v {
 	case wire.VerdictGo:
 		e.goAhead = true
+		if e.forget && !e.drop && e.phase == waiting {
+			e.forget = false // that was for the token before, whose acceptance was on the way too
+		}
 		signal(e.wake)
 	case wire.VerdictCancel:
 		a.cancelLocked(e, e.grace)
 	case wire.VerdictForget:
 		a.cfg.Log.Info("told to forget", "execution", e.id, "reason", reason)
-		e.forget, e.drop = true, dropped(reason)
+		e.forget, e.drop, e.goAhead = true, dropped(reason), false
 		a.clearLocked(e)
 		signal(e.wake)
 		if e.phase == ended {

@@ -1,0 +1,46 @@
+package agent
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rexgate/rexgate/queue"
+	"github.com/rexgate/rexgate/session/wire"
+)
+
+// TestBothTokensOnTheWay has a lease that lapsed while its acceptance was on the way, and
+// both answers together: the go that follows the forget is for the token that counts.
+func TestBothTokensOnTheWay(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.hold = true
+		id := g.submit("out:a")
+		g.connect()
+		synctest.Wait() // accepted is on the way
+		g.set(func() { g.jobs[id].EndLease(time.Now()) })
+		g.deliver()
+		synctest.Wait() // and so it is under the new token
+		var acks []*wire.Ack
+		g.set(func() {
+			j := g.jobs[id]
+			for _, token := range []string{"token-1", j.Token} {
+				acks = append(acks, g.recordLocked([]wire.Event{&wire.Accepted{Execution: id, Seq: 1, Token: token, Position: 1}})...)
+			}
+			g.hold = false
+		})
+		if len(acks) != 2 || acks[0].Verdict != wire.VerdictForget || acks[1].Verdict != wire.VerdictGo {
+			t.Fatalf("acks %+v", acks)
+		}
+		g.agent.journal.lead <- struct{}{} // the disk is slower than they are
+		for _, a := range acks {
+			g.agent.Deliver(a)
+		}
+		<-g.agent.journal.lead
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		g.is(id, queue.Succeeded, "a")
+		if n := g.runner.started(id); n != 1 {
+			t.Errorf("started %d times", n)
+		}
+	})
+}

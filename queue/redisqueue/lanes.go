@@ -16,6 +16,7 @@ const (
 	laneCalls   = 512
 	laneBytes   = 1 << 20
 	scriptCalls = 16 // a millisecond or so
+	scriptKeys  = 256
 	scriptBytes = 256 << 10
 )
 
@@ -175,7 +176,7 @@ func group(batch []*laned) [][]*laned {
 	}
 	var groups [][]*laned
 	open := make(map[key]int)
-	size := make(map[key]int)
+	size, keys := make(map[key]int), make(map[key]int)
 	for _, c := range batch {
 		if c.err = c.ctx.Err(); c.err != nil {
 			close(c.done)
@@ -183,12 +184,12 @@ func group(batch []*laned) [][]*laned {
 		}
 		k := key{c.sc, c.p}
 		i, ok := open[k]
-		if ok && len(groups[i]) < scriptCalls && size[k]+len(c.call) <= scriptBytes && !names(groups[i], c.host) {
+		if ok && len(groups[i]) < scriptCalls && size[k]+len(c.call) <= scriptBytes && keys[k]+len(c.keys) <= scriptKeys && !names(groups[i], c.host) {
 			groups[i] = append(groups[i], c)
-			size[k] += len(c.call)
+			size[k], keys[k] = size[k]+len(c.call), keys[k]+len(c.keys)
 			continue
 		}
-		open[k], size[k] = len(groups), len(c.call)
+		open[k], size[k], keys[k] = len(groups), len(c.call), len(c.keys)
 		groups = append(groups, []*laned{c})
 	}
 	return groups

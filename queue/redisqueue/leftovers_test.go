@@ -268,6 +268,64 @@ func TestReconcileRepairs(t *testing.T) {
 	}
 }
 
+// A host that has very many executions in hand reports, and loses, all of them at
+// once.
+func TestVeryManyAtOnce(t *testing.T) {
+	b := newShop(t, 1)
+	host, slots := b.targets[0].Host, map[queue.Lane]int{}
+	const lanes, each = 16, 64
+	var jobs []queue.JobID
+	for l := range lanes {
+		lane := queue.Lane(fmt.Sprintf("lane-%d", l))
+		slots[lane] = each
+		for range each {
+			n := b.job()
+			n.Job.Spec.Lane = lane
+			_, _, err := b.s.Submit(b.ctx, n)
+			b.must(err)
+			_, err = b.s.Expand(b.ctx, n.Job.ID, "driver", 1)
+			b.must(err)
+			jobs = append(jobs, n.Job.ID)
+		}
+	}
+	claim := queue.Claim{Host: host, Incarnation: 1, Gateway: "gw", Transport: queue.TransportSocket, Generation: "g", Position: 9, Slots: slots}
+	c, err := b.s.Claim(b.ctx, claim)
+	b.must(err)
+	l, err := b.s.Lease(b.ctx, queue.Fetch{Host: host, Session: c.Session, Gateway: "gw", After: c.N, Max: 10_000})
+	b.must(err)
+	if len(l.Deliveries) != lanes*each || l.More {
+		t.Fatalf("%d deliveries, more %v", len(l.Deliveries), l.More)
+	}
+	report := func(seq int64, kind queue.EventKind) {
+		t.Helper()
+		var events []queue.Event
+		for _, d := range l.Deliveries {
+			events = append(events, queue.Event{Execution: d.Execution.ID(), Seq: seq, Kind: kind, Token: d.Token, Position: 1})
+		}
+		acks, err := b.s.Record(b.ctx, queue.HostEvents{Host: host, Incarnation: 1, Generation: "g", Events: events})
+		b.must(err)
+		for i, a := range acks {
+			if a.Stored != seq || a.Execution != events[i].Execution {
+				t.Fatalf("ack %+v of event %d of %s", a, seq, events[i].Execution)
+			}
+		}
+	}
+	report(1, queue.EventAccepted)
+	report(2, queue.EventStarted)
+	c, err = b.s.Claim(b.ctx, claim)
+	if err != nil || c.Lost != lanes*each {
+		t.Errorf("Claim with nothing in hand: %+v, %v", c, err)
+	}
+	for _, id := range jobs {
+		if j, err := b.s.Job(b.ctx, id); err != nil || j.Counters[queue.Lost] != 1 {
+			t.Fatalf("job %s: %v, %v", id, j.Counters, err)
+		}
+	}
+	if repairs, err := b.s.Reconcile(b.ctx, 2000); len(repairs) != 0 || err != nil {
+		t.Errorf("Reconcile: %q, %v", repairs, err)
+	}
+}
+
 // A queue longer than a page is served in order, across lanes and slots.
 func TestLongQueue(t *testing.T) {
 	b := newShop(t, 1)

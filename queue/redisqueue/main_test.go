@@ -2,13 +2,14 @@ package redisqueue_test
 
 import (
 	"log/slog"
-	"os"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"github.com/rexgate/rexgate/queue/redisqueue"
 )
 
 func TestMain(m *testing.M) {
 	redisqueue.LogClient(slog.New(slog.DiscardHandler))
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }

@@ -78,28 +78,31 @@ local function append(key, value)
   b.set[#b.set + 1] = value
 end
 
+-- Runs a command with as many arguments as Lua can hand over at a time.
+local function send(command, key, args)
+  for i = 1, #args, 4000 do call(command, key, unpack(args, i, math.min(i + 3999, #args))) end
+end
 local function flush()
   for key, b in pairs(dirty) do
     local args = {}
     if b.kind == 'list' then
-      args = b.set
-      if #args > 0 then call('RPUSH', key, unpack(args)) end
+      send('RPUSH', key, b.set)
     elseif b.kind == 'hash' then
       for f, v in pairs(b.set) do
         args[#args + 1] = f
         args[#args + 1] = v
       end
-      if #args > 0 then call('HSET', key, unpack(args)) end
+      send('HSET', key, args)
     else
       for m, s in pairs(b.set) do
         args[#args + 1] = s
         args[#args + 1] = m
       end
-      if #args > 0 then call('ZADD', key, unpack(args)) end
+      send('ZADD', key, args)
     end
     args = {}
     for m in pairs(b.del) do args[#args + 1] = m end
-    if #args > 0 then call(b.kind == 'hash' and 'HDEL' or 'ZREM', key, unpack(args)) end
+    send(b.kind == 'hash' and 'HDEL' or 'ZREM', key, args)
   end
 end
 

@@ -67,18 +67,20 @@ local function one(c, h)
   -- New work.
   local sent = more and count > 0 and out[count][1] or o[O_N]
   if more and count == 0 then sent = o[O_SENT] end
-  local used, looked, fresh_n = used_slots(h), 0, 0
+  local used, passed, fresh_n = used_slots(h), 0, 0
   if not more then
     walk(h, function(m, class)
       if class == 1 then return nil end
-      looked = looked + 1
-      if class == 3 or looked > 1000 then return 'stop' end
+      if class == 3 then return 'stop' end
       local lane = lane_of(m)
       local n = used[lane] or 0
       if n >= slots_in(h, lane) then return 'lane' end
       local x = load(m:sub(-26), h)
       local f = x and x.f
-      if not x or f[STATE] ~= 'q' or f[UNTIL] <= now or f[INC] ~= o[O_INC] or x.j.c[C_CONTROL] ~= 'a' then return nil end
+      if not x or f[STATE] ~= 'q' or f[UNTIL] <= now or f[INC] ~= o[O_INC] or x.j.c[C_CONTROL] ~= 'a' then
+        passed = passed + 1 -- a sweep will end it; very many aren't this call's to look through
+        return passed > 1000 and 'stop' or nil
+      end
       if count == max then
         more = true
         return 'stop'

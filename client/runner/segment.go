@@ -77,6 +77,12 @@ func newSegmentWriter(dir string) *segmentWriter {
 
 // append writes one frame, with the next number.
 func (w *segmentWriter) append(at int64, kind FrameKind, data []byte) error {
+	if w.file != nil && w.size >= segmentSize {
+		// Not with the frame that fills it: a sync that fails would have that written again.
+		if err := w.end(); err != nil {
+			return err
+		}
+	}
 	if w.file == nil {
 		if err := w.begin(); err != nil {
 			return err
@@ -90,9 +96,6 @@ func (w *segmentWriter) append(at int64, kind FrameKind, data []byte) error {
 	w.size += int64(len(w.buf))
 	w.next++
 	w.bytes += int64(len(data))
-	if w.size >= segmentSize {
-		return w.end()
-	}
 	return nil
 }
 

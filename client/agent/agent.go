@@ -133,6 +133,9 @@ func (a *Agent) Hello() wire.Hello {
 		if len(h.Executions) >= min(len(a.order)+maxRemembered, wire.MaxInHand) {
 			break
 		}
+		if a.execs[k.id] != nil { // taken in hand again; a hello names nothing twice
+			continue
+		}
 		if entry, ok := a.journal.get(k.id); ok && entry.Ended != nil {
 			h.Executions = append(h.Executions, wire.InHand{Execution: k.id, Token: entry.Token, Seq: entry.Ended.Seq})
 		}

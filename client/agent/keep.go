@@ -18,6 +18,9 @@ const (
 	stallSoon = time.Second
 	// pruneEvery is how often records are looked through for those past deliver_until.
 	pruneEvery = time.Hour
+	// pruneMargin is how long after deliver_until a record stays: a store that lost its last
+	// writes may release a job anew, and then deliver it until somewhat later.
+	pruneMargin = time.Hour
 )
 
 // expectLocked says that an ack is due for what is on the way.
@@ -157,7 +160,7 @@ func (a *Agent) prune() {
 	}
 	a.mu.Unlock()
 	left := a.journal.drop(func(e Entry) bool {
-		return known && e.DeliverUntil < now && (e.SettledAt > 0 || e.Forgotten) && !busy[e.Execution]
+		return known && e.DeliverUntil+pruneMargin.Milliseconds() < now && (e.SettledAt > 0 || e.Forgotten) && !busy[e.Execution]
 	})
 	if left {
 		a.mu.Lock()

@@ -148,13 +148,41 @@ func TestRecordsArePruned(t *testing.T) {
 		if _, ok := g.agent.journal.get(id); !ok {
 			t.Error("forgotten before deliver_until")
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(90 * time.Minute) // half an hour beyond
+		synctest.Wait()
+		if _, ok := g.agent.journal.get(id); !ok {
+			t.Error("forgotten while a store that went back may deliver it anew")
+		}
+		time.Sleep(3 * time.Hour)
 		synctest.Wait()
 		if _, ok := g.agent.journal.get(id); ok {
-			t.Error("remembered after deliver_until")
+			t.Error("remembered long after deliver_until")
 		}
 		if _, ok := g.agent.journal.get(other); !ok {
 			t.Error("the other one was forgotten too")
+		}
+	})
+}
+
+// TestHelloNamesNothingTwice has an execution both in hand and among those whose output is
+// kept, as it is for a moment when it is revived while it settles.
+func TestHelloNamesNothingTwice(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Succeeded, "x")
+		entry, _ := g.agent.journal.get(id)
+		g.agent.revive(entry, 1)
+		g.agent.keep(id, 1, time.Now().Add(time.Hour))
+		named := 0
+		for _, x := range g.agent.Hello().Executions {
+			if x.Execution == id {
+				named++
+			}
+		}
+		if named != 1 {
+			t.Errorf("named %d times", named)
 		}
 	})
 }

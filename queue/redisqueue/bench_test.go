@@ -26,7 +26,7 @@ func benchHosts() int {
 }
 
 // callers is how many goroutines call at once, as sessions do.
-const callers = 512
+const callers = 2048
 
 type bench struct {
 	b        *testing.B

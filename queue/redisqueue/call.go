@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -63,13 +64,15 @@ func (s *Store) persist(ctx context.Context, fn func() error) error {
 
 // evalPart runs a script of a partition.
 func (s *Store) evalPart(ctx context.Context, sc *script, p int, extra []string, args ...any) (any, error) {
-	return s.eval(ctx, sc, s.k.with(p, extra...), s.args(args)...)
+	return s.eval(ctx, sc, s.k.with(p, extra...), s.args(sc, args)...)
 }
 
-// args puts the clock's offset before a script's own arguments.
-func (s *Store) args(own []any) []any {
-	return append(append(make([]any, 0, len(own)+1), s.offset()), own...)
+// args puts a partition's verb and the clock's offset before its own arguments.
+func (s *Store) args(sc *script, own []any) []any {
+	return append(append(make([]any, 0, len(own)+1), s.verb(sc)), own...)
 }
+
+func (s *Store) verb(sc *script) string { return sc.name + " " + strconv.FormatInt(s.offset(), 10) }
 
 // offset is what tests add to the store's clock, in microseconds.
 func (s *Store) offset() int64 {

@@ -13,7 +13,7 @@ import (
 // pipeline, and a script in it, hold at most.
 const (
 	laneWorkers = 2
-	laneCalls   = 512
+	laneCalls   = 1024
 	laneBytes   = 1 << 20
 	scriptCalls = 16 // a millisecond or so
 	scriptKeys  = 256
@@ -76,7 +76,7 @@ func (l *lanes) do(ctx context.Context, c *laned) (row, error) {
 	}
 	if l.alone(c.err) {
 		// Its slot or master is on its way elsewhere: the others needn't wait for that.
-		v, err := l.s.eval(ctx, c.sc, l.s.k.with(c.p, c.keys...), l.s.offset(), c.call)
+		v, err := l.s.eval(ctx, c.sc, l.s.k.with(c.p, c.keys...), l.s.verb(c.sc), c.call)
 		if err != nil {
 			return nil, err
 		}
@@ -146,7 +146,7 @@ func (l *lanes) send(node *redis.Client, batch []*laned) {
 	pipe := node.Pipeline()
 	for i, g := range groups {
 		keys, args := l.s.k.with(g[0].p), make([]any, 1, len(g)+1)
-		args[0] = l.s.offset()
+		args[0] = l.s.verb(g[0].sc)
 		for _, c := range g {
 			keys, args = append(keys, c.keys...), append(args, c.call)
 		}

@@ -101,5 +101,5 @@ func (s *Store) verifyCall(id queue.JobID, p int, targets []queue.Target, from i
 		queues = append(queues, s.k.queue(p, t.Host))
 		args = append(args, from+i, string(t.Host), t.Incarnation)
 	}
-	return &call{sc: s.sc.verify, keys: s.k.with(p, queues...), args: s.args(args)}
+	return &call{sc: s.sc.verify, keys: s.k.with(p, queues...), args: s.args(s.sc.verify, args)}
 }

@@ -6,6 +6,8 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -25,7 +27,8 @@ const (
 type script struct{ name, body, sha string }
 
 // scripts are all of them, by what they do. Those of a partition take
-// its common keys first; the others name their own.
+// its common keys first, and its verb with the clock's offset as the first argument; the
+// others name their own.
 type scripts struct {
 	expand, cancel, claim, release, lease, record, tick, due, enroll, bar, drain, verify *script // of a partition
 
@@ -41,15 +44,11 @@ func loadScripts() (*scripts, error) {
 	plain := map[string]**script{"label": &s.label, "alive": &s.alive, "hosts": &s.hosts, "check": &s.check, "token": &s.token, "queue": &s.queue,
 		"prepare": &s.prepare, "erase": &s.erase, "wipe": &s.wipe, "begin": &s.begin, "commit": &s.commit, "abort": &s.abort,
 		"intent": &s.intent, "drive": &s.drive, "close": &s.close, "ended": &s.ended, "drop": &s.drop, "gone": &s.gone}
-	for name, at := range part {
-		sc, err := loadScript(name, "common", "execution", name)
-		if err != nil {
-			return nil, err
-		}
-		*at = sc
+	if err := loadPart(part); err != nil {
+		return nil, err
 	}
 	for name, at := range plain {
-		sc, err := loadScript(name, name)
+		sc, err := loadScript(name)
 		if err != nil {
 			return nil, err
 		}
@@ -58,25 +57,55 @@ func loadScripts() (*scripts, error) {
 	return &s, nil
 }
 
-// loadScript joins files. The first line makes Redis refuse a script that
-// writes before it starts, where writing isn't possible (out of memory, a
-// replica, a failed disk), rather than in its middle.
-func loadScript(name string, files ...string) (*script, error) {
+// loadPart makes one script of all those of a partition, which choose by their
+// name: what they have in common is in Redis' Lua once, where every collection of garbage goes
+// through all that is loaded.
+func loadPart(part map[string]**script) error {
 	var b strings.Builder
-	for _, f := range files {
+	b.WriteString("#!lua\n" + luaConstants())
+	for _, f := range []string{"common", "execution"} {
 		text, err := luaFiles.ReadFile("lua/" + f + ".lua")
 		if err != nil {
-			return nil, err
+			return err
 		}
 		b.Write(text)
 	}
+	word := "if"
+	for _, name := range slices.Sorted(maps.Keys(part)) {
+		text, err := luaFiles.ReadFile("lua/" + name + ".lua")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "%s VERB == '%s' then\n%s", word, name, text)
+		word = "elseif"
+	}
+	b.WriteString("end\nerror('no verb ' .. VERB)\n")
+	sha := digestOf(b.String())
+	for name, at := range part {
+		*at = &script{name: name, body: b.String(), sha: sha}
+	}
+	return nil
+}
+
+// loadScript reads a script that stands alone. The first line makes Redis
+// refuse one that writes before it starts, where writing isn't possible (out of
+// memory, a replica, a failed disk), rather than in its middle.
+func loadScript(name string) (*script, error) {
+	text, err := luaFiles.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		return nil, err
+	}
 	head := "#!lua\n"
-	if strings.Contains(b.String(), "\n-- flags=no-writes\n") {
+	if strings.Contains(string(text), "\n-- flags=no-writes\n") {
 		head = "#!lua flags=no-writes\n"
 	}
-	body := head + luaConstants() + b.String()
+	body := head + luaConstants() + string(text)
+	return &script{name: name, body: body, sha: digestOf(body)}, nil
+}
+
+func digestOf(body string) string {
 	sum := sha1.Sum([]byte(body))
-	return &script{name: name, body: body, sha: hex.EncodeToString(sum[:])}, nil
+	return hex.EncodeToString(sum[:])
 }
 
 // luaConstants gives the scripts what the domain fixes.
@@ -96,8 +125,12 @@ func (s *scripts) all() []*script {
 // load puts the scripts on a master.
 func (s *scripts) load(ctx context.Context, node *redis.Client) error {
 	pipe := node.Pipeline()
+	loaded := make(map[string]bool)
 	for _, sc := range s.all() {
-		pipe.ScriptLoad(ctx, sc.body)
+		if !loaded[sc.sha] {
+			loaded[sc.sha] = true
+			pipe.ScriptLoad(ctx, sc.body)
+		}
 	}
 	_, err := pipe.Exec(ctx)
 	return err

@@ -62,7 +62,7 @@ func (w *sweep) take(n int) int {
 }
 
 func (w *sweep) tick(p int) *call {
-	return &call{sc: w.s.sc.tick, keys: w.s.k.with(p, w.s.k.part(p, "drain")), args: w.s.args([]any{sweepStep})}
+	return &call{sc: w.s.sc.tick, keys: w.s.k.with(p, w.s.k.part(p, "drain")), args: w.s.args(w.s.sc.tick, []any{sweepStep})}
 }
 
 // dueItem is an entry of lease, expiry or delayed whose time has come.

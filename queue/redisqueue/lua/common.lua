@@ -1,8 +1,10 @@
--- common.lua: the part that every script of a partition begins with.
+-- common.lua: the part that every script of a partition begins with. Go makes one
+-- script of it, execution.lua and all verbs' files, each in its branch.
 --
 -- KEYS: 1 x, 2 js, 3 jb, 4 own, 5 lease, 6 expiry, 7 delayed, 8 ready, 9 clock, 10 gw,
 --       then those that the script's own header names. All are in one slot.
--- ARGV: 1 offset of the store's clock in microseconds (0 but in tests), then the script's own.
+-- ARGV: 1 the verb, a space, the offset of the store's clock in microseconds (0 but in tests);
+--       then the script's own.
 --
 -- Writes are gathered in `dirty` and applied by finish(), so that whatever fails
 -- before leaves nothing behind. Per key, what adds comes before what removes,
@@ -39,7 +41,8 @@ local ARROWS = {
 }
 
 local TIME = call('TIME')
-local now = TIME[1] * 1000000 + TIME[2] + ARGV[1]
+local VERB, OFFSET = ARGV[1]:match('^(%a+) (%-?%d+)$')
+local now = TIME[1] * 1000000 + TIME[2] + OFFSET
 
 -- Service time now, as queue.ServiceClock.At has it.
 local function service_at(last, service)

@@ -30,6 +30,7 @@ const (
 	codeDuplicate = "duplicate"
 	codeForbidden = "forbidden"
 	codeBusy      = "busy"
+	codeRevoked   = "revoked"
 )
 
 // answer is an HTTP answer, read to its end.
@@ -125,6 +126,9 @@ func statusError(status int, p *problem) error {
 
 // outcome tells what an answer that isn't a success means.
 func (a answer) outcome() outcome {
+	if barred(a.status, a.problem) {
+		return revoked(a.problem)
+	}
 	o := outcome{fault: faultUnreachable, retry: a.retry, err: a.err()}
 	switch a.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -135,6 +139,16 @@ func (a answer) outcome() outcome {
 		o.fault = faultRefused
 	}
 	return o
+}
+
+// barred tells whether a gateway says that this host is revoked. Whatever else is forbidden
+// may be allowed later, without this agent being enrolled anew.
+func barred(status int, p *problem) bool {
+	return p != nil && status == http.StatusForbidden && p.Code == codeRevoked
+}
+
+func revoked(p *problem) outcome {
+	return failed(faultTerminal, &TerminalError{Code: wire.CloseRevoked, Reason: p.Detail})
 }
 
 // malformed tells whether a gateway couldn't read what it got.

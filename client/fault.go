@@ -17,7 +17,7 @@ import (
 //	asked        | drain, or a close code that says come back       | what it says, else backoff
 //	cut          | an established connection broke                  | backoff; often: the poll
 //	socketBroken | the socket can't work on this way                | the poll, at once
-//	terminal     | a terminal close code, or the peer failed        | Run returns
+//	terminal     | revoked, a terminal close code, the peer failed  | Run returns
 type fault int
 
 const (

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -118,7 +120,7 @@ func TestRefusalIsNoTransportFailure(t *testing.T) {
 	for _, c := range []struct {
 		status int
 		code   string
-	}{{401, "unauthenticated"}, {403, "revoked"}, {429, "rate_limited"}, {503, "overloaded"}} {
+	}{{401, "unauthenticated"}, {403, "forbidden"}, {429, "rate_limited"}, {503, "overloaded"}} {
 		t.Run(fmt.Sprint(c.status), func(t *testing.T) {
 			bubble(t, 2, func(r *rig, cfg *Config) {
 				r.gates[0].hook = func(w http.ResponseWriter, q *http.Request) bool {
@@ -135,6 +137,52 @@ func TestRefusalIsNoTransportFailure(t *testing.T) {
 					if !strings.Contains(q, wire.PathSocket) {
 						t.Errorf("%s", q)
 					}
+				}
+			})
+		})
+	}
+}
+
+// TestRevokedEndsRun however the gateway says so: at an upgrade, a hello, a poll or a post, to
+// an agent that begins or is in the middle.
+func TestRevokedEndsRun(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode Mode
+		from string // revoked from the first such request on
+	}{
+		"upgrade": {ModeAuto, wire.PathSocket},
+		"hello":   {ModePoll, wire.PathMessages},
+		"poll":    {ModePoll, wire.PathPoll},
+		"post":    {ModePoll, wire.PathMessages + "?session"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 2, func(r *rig, cfg *Config) {
+				cfg.Mode = c.mode
+				for _, g := range r.gates {
+					g.hook = func(w http.ResponseWriter, q *http.Request) bool {
+						if !strings.HasPrefix(q.URL.RequestURI(), c.from) {
+							return false
+						}
+						fail(w, 403, "revoked", "300")
+						return true
+					}
+				}
+			}, func(r *rig) {
+				r.gates[0].submit(jobA)
+				start := time.Now()
+				var te *TerminalError
+				if err := r.link.Run(context.Background(), r.agent); !errors.As(err, &te) || te.Code != wire.CloseRevoked || !strings.Contains(te.Reason, "test says") {
+					t.Errorf("Run returned %v", err)
+				}
+				if d := time.Since(start); d > time.Minute {
+					t.Errorf("after %v", d)
+				}
+				if c.mode != ModePoll {
+					return
+				}
+				link, _ := NewLink(r.link.cfg)
+				if err := link.RunOnce(context.Background(), r.agent, 0); !errors.As(err, &te) || te.Code != wire.CloseRevoked {
+					t.Errorf("RunOnce returned %v", err)
 				}
 			})
 		})

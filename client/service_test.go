@@ -359,10 +359,14 @@ func TestServiceRevokesTheHost(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("Run goes on")
 	}
-	// Coming back all the same is refused, and tried slowly.
-	link := s.newLink(ModeAuto)
-	if err := link.RunOnce(t.Context(), s.agent, 0); err == nil || !strings.Contains(err.Error(), "revoked") {
-		t.Errorf("RunOnce returned %v", err)
+	// Coming back all the same ends in the same way.
+	for _, mode := range []Mode{ModeSocket, ModePoll} {
+		if err := s.newLink(mode).Run(t.Context(), s.agent); !errors.As(err, &te) || te.Code != wire.CloseRevoked {
+			t.Errorf("%s: Run returned %v", mode, err)
+		}
+		if err := s.newLink(mode).RunOnce(t.Context(), s.agent, 0); !errors.As(err, &te) || te.Code != wire.CloseRevoked {
+			t.Errorf("%s: RunOnce returned %v", mode, err)
+		}
 	}
 }
 

@@ -71,6 +71,9 @@ func dialOutcome(resp *http.Response, err error, asked bool) outcome {
 
 // refusedUpgrade tells what an answer other than 101 means.
 func refusedUpgrade(resp *http.Response, p *problem) outcome {
+	if barred(resp.StatusCode, p) {
+		return revoked(p)
+	}
 	o := outcome{
 		fault: faultSocketBroken,
 		retry: retryAfter(resp.Header, time.Now()),

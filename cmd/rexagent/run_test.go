@@ -343,3 +343,31 @@ func TestVersion(t *testing.T) {
 		t.Errorf("status %d: %s", code, out.String())
 	}
 }
+
+// TestRevoked in mid-session or before the start: it ends with the status that says not to
+// start it again, and doctor doesn't call that well.
+func TestRevoked(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	state := s.enrol("h")
+	polls := s.run(state, "--transport", "poll")
+	s.ends(s.submit("h", "true"), "h") // it runs
+	if err := s.RevokeHost(t.Context(), "h"); err != nil {
+		t.Fatal(err)
+	}
+	check := func(p *proc) {
+		t.Helper()
+		if code := p.ended(); code != exitStayAway || !strings.Contains(p.err.String(), "revoked") {
+			t.Errorf("%q: status %d: %s", p.Args[1:], code, p.err.String())
+		}
+	}
+	check(polls)
+	for _, transport := range []string{"socket", "poll", "auto"} {
+		check(s.run(state, "--transport", transport))
+		check(s.run(state, "--transport", transport, "--once"))
+	}
+	p := rexagent(t, "", "doctor", "--state-dir", state)
+	if code := p.ended(); code != exitFailed || !strings.Contains(p.out.String(), "enrol it anew") {
+		t.Errorf("status %d: %s", code, p.out.String())
+	}
+}

@@ -191,7 +191,10 @@ func (d *doctor) requests(ctx context.Context) {
 	accepted := a.status != http.StatusUnauthorized && a.status != http.StatusForbidden
 	if a.problem != nil {
 		d.check("token", func() (string, string, error) {
-			if !accepted {
+			switch {
+			case barred(a.status, a.problem):
+				return "", "an operator has revoked this host, and must enrol it anew", a.err()
+			case !accepted:
 				return "", "this host's key isn't (or no longer) known there: an operator can see and enrol it anew", a.err()
 			}
 			return "the gateway accepts this host's token", "", nil
@@ -202,7 +205,7 @@ func (d *doctor) requests(ctx context.Context) {
 		case a.problem != nil && (a.status == http.StatusConflict || a.status == http.StatusBadRequest || a.status == http.StatusNotFound):
 			return fmt.Sprintf("a request and its answer took %v", took.Round(time.Millisecond)), "", nil
 		case a.problem != nil && !accepted:
-			return "requests arrive, but not with this token", "", nil
+			return "", "see the token: nothing stands in the poll's way otherwise", errors.New("requests arrive, but not with this token")
 		case a.retry >= 0 && (a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable):
 			return "", fmt.Sprintf("the gateway asks to come back in %v", a.retry), a.err()
 		}
@@ -243,7 +246,7 @@ func (d *doctor) socket(ctx context.Context) {
 		switch o.fault {
 		case faultSocketBroken:
 			advice = "something on the way lets no WebSocket pass; the agent polls instead. Jobs arrive, only later: ask who runs the proxy to allow WebSockets"
-		case faultRefused:
+		case faultRefused, faultTerminal:
 			advice = "the gateway refuses it for now, or this host's token: see there"
 		}
 		return "", advice, o.err

@@ -87,7 +87,7 @@ func TestDiagnose(t *testing.T) {
 		g := newGate(t)
 		_, other, _ := ed25519.GenerateKey(nil)
 		got, _ := findings(t, g, "http://127.0.0.1:"+serve(t, g, nil), func(c *Config) { c.Identity = NewIdentity(g.host, other) })
-		expect(t, got, "tcp ok, clock ok, token failed, poll ok, socket failed")
+		expect(t, got, "tcp ok, clock ok, token failed, poll failed, socket failed")
 	})
 	t.Run("upgrades stripped", func(t *testing.T) {
 		g := newGate(t)

@@ -49,7 +49,7 @@ this host, by the socket or by the poll, through one gateway at least.`,
 					return nil
 				}
 			}
-			return errors.New("no gateway can be reached")
+			return errors.New("jobs can't reach this host: no gateway serves it, by the socket or by the poll")
 		},
 	}
 	fs := cmd.Flags()

@@ -22,12 +22,17 @@ type choice struct {
 	failed    int // attempts that failed since the last stable session
 	upSince   time.Time
 
+	halves     int         // handshakes that were cut since the last answer to one
 	pendingCut time.Time   // a cut that counts if the next attempt gets through
 	cuts       []time.Time // that counted, at most t.CutLimit
 	lastTake   time.Time
 	probes     int // that failed since the socket last held
 	probeAt    time.Time
 }
+
+// halvesLimit is how many cut handshakes in a row mean that the socket doesn't work. If the poll
+// can't reach a gateway then, it is the socket's turn again.
+const halvesLimit = 2
 
 // step is the next thing to do.
 type step struct {
@@ -94,7 +99,7 @@ func (c *choice) up(now time.Time) {
 }
 
 func (c *choice) isUp(now time.Time) {
-	c.upSince = now
+	c.upSince, c.halves = now, 0
 	c.notBefore[c.gateway] = time.Time{}
 	if c.transport == Poll {
 		c.unproven = false
@@ -142,6 +147,14 @@ func (c *choice) ended(now time.Time, o outcome) {
 		}
 		c.pendingCut = now
 		c.retreat(now)
+	case faultHalf:
+		// A gateway that is going cuts one, and then listens no more; what kills upgrades on
+		// the way does so each time.
+		if c.halves++; c.halves >= halvesLimit && c.fall(now) {
+			return
+		}
+		c.rotate()
+		c.retreat(now)
 	case faultUnreachable:
 		if c.unproven && c.mode == ModeAuto && c.transport == Poll {
 			c.transport, c.unproven = Socket, false
@@ -150,6 +163,7 @@ func (c *choice) ended(now time.Time, o outcome) {
 		c.retreat(now)
 	case faultRefused:
 		at := c.gateway
+		c.halves = 0
 		c.rotate()
 		c.retreat(now)
 		if o.retry > 0 || o.slow {
@@ -234,7 +248,7 @@ func (c *choice) fall(now time.Time) bool {
 		return false
 	}
 	c.transport, c.unproven = Poll, true
-	c.cuts, c.pendingCut = nil, time.Time{}
+	c.cuts, c.pendingCut, c.halves = nil, time.Time{}, 0
 	if !c.lastTake.IsZero() && now.Sub(c.lastTake) < 4*c.t.CutWindow {
 		c.probes++ // it held as a standby, and not for long after: trust it more slowly
 	} else {

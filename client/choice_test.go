@@ -115,6 +115,44 @@ func TestSocketBrokenMeansPollAtOnce(t *testing.T) {
 	}
 }
 
+func TestHandshakesThatAreCut(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	half := failed(faultHalf, nil)
+	for name, c := range map[string]struct {
+		between []outcome
+		want    Transport
+	}{
+		"again":             {nil, Poll},
+		"gateway restarted": {[]outcome{failed(faultUnreachable, nil)}, Poll},
+		"refused meanwhile": {[]outcome{failed(faultRefused, nil)}, Socket},
+	} {
+		ch := newTestChoice(ModeAuto, 2, 0.5)
+		attempt(ch, &now, half)
+		if st := ch.next(now); st.transport != Socket || st.gateway != 1 {
+			t.Errorf("after the first: %+v", st)
+		}
+		for _, o := range c.between {
+			attempt(ch, &now, o)
+		}
+		attempt(ch, &now, half)
+		if st := ch.next(now); st.transport != c.want || c.want == Poll && st.at.After(now) {
+			t.Errorf("%s: %+v", name, st)
+		}
+	}
+	// A session in between begins the count anew.
+	ch := newTestChoice(ModeAuto, 1, 0.5)
+	for range 5 {
+		attempt(ch, &now, half)
+		now = ch.next(now).at
+		ch.up(now)
+		now = now.Add(time.Hour)
+		ch.ended(now, outcome{fault: faultAsked, retry: 0})
+	}
+	if st := ch.next(now); st.transport != Socket {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestPollThatFailsTooAcquitsTheSocket(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	c := newTestChoice(ModeAuto, 1, 0.5)
@@ -239,7 +277,7 @@ func TestChoiceHolds(t *testing.T) {
 				c.up(now)
 				now = now.Add(time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "lasts")))
 			}
-			f := rapid.SampledFrom([]fault{faultUnreachable, faultRefused, faultAsked, faultCut, faultSocketBroken}).Draw(t, "fault")
+			f := rapid.SampledFrom([]fault{faultUnreachable, faultRefused, faultAsked, faultCut, faultHalf, faultSocketBroken}).Draw(t, "fault")
 			o := outcome{fault: f, retry: -1, slow: f == faultRefused && rapid.Bool().Draw(t, "slow")}
 			if rapid.Bool().Draw(t, "says") {
 				o.retry = time.Duration(rapid.Int64Range(0, 3600).Draw(t, "retry")) * time.Second

@@ -244,7 +244,7 @@ func (d *doctor) socket(ctx context.Context) {
 		}
 		advice := "no gateway can be reached for it now"
 		switch o.fault {
-		case faultSocketBroken:
+		case faultSocketBroken, faultHalf:
 			advice = "something on the way lets no WebSocket pass; the agent polls instead. Jobs arrive, only later: ask who runs the proxy to allow WebSockets"
 		case faultRefused, faultTerminal:
 			advice = "the gateway refuses it for now, or this host's token: see there"

@@ -16,6 +16,7 @@ import (
 //	refused      | 401, 403, 429, 503                               | Retry-After, next gateway
 //	asked        | drain, or a close code that says come back       | what it says, else backoff
 //	cut          | an established connection broke                  | backoff; often: the poll
+//	half         | cut after the upgrade was asked for, no answer    | backoff, next gateway; again: the poll
 //	socketBroken | the socket can't work on this way                | the poll, at once
 //	terminal     | revoked, a terminal close code, the peer failed  | Run returns
 type fault int
@@ -26,12 +27,13 @@ const (
 	faultRefused
 	faultAsked
 	faultCut
+	faultHalf
 	faultSocketBroken
 	faultTerminal
 )
 
 func (f fault) String() string {
-	return [...]string{"none", "unreachable", "refused", "asked", "cut", "socket broken", "terminal"}[f]
+	return [...]string{"none", "unreachable", "refused", "asked", "cut", "half a handshake", "socket broken", "terminal"}[f]
 }
 
 // outcome is how a connection, or an attempt, ended.

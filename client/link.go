@@ -251,7 +251,7 @@ func (l *Link) closed(tr Transport, ep *endpoint, o outcome) {
 		l.log.Error("refused; trying again slowly, and saying so only now", attrs...)
 	case o.fault == faultAsked:
 		l.log.Info("asked to come back", attrs...)
-	case o.fault == faultSocketBroken && next.transport == Poll:
+	case (o.fault == faultSocketBroken || o.fault == faultHalf) && next.transport == Poll:
 		l.log.Warn("the socket doesn't work here; polling instead", attrs...)
 	case o.fault != faultNone:
 		l.log.Warn("not connected", attrs...)

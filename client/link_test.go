@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -141,6 +142,76 @@ func TestRefusalIsNoTransportFailure(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hangUp ends a request's connection without an answer.
+func hangUp(t *testing.T, w http.ResponseWriter) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	conn.Close()
+}
+
+// TestHandshakeCut once is a gateway that goes; each time, it is something that kills upgrades.
+func TestHandshakeCut(t *testing.T) {
+	for name, times := range map[string]int{"once": 1, "each time": math.MaxInt} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 1, func(r *rig, cfg *Config) {
+				cut := 0
+				r.gates[0].hook = func(w http.ResponseWriter, q *http.Request) bool {
+					if q.URL.Path != wire.PathSocket || cut == times {
+						return false
+					}
+					cut++
+					hangUp(t, w)
+					return true
+				}
+			}, func(r *rig) {
+				start := time.Now()
+				r.gates[0].submit(jobA)
+				r.start()
+				r.gates[0].waitFinished(jobA)
+				if took := time.Since(start); took > 2*time.Second {
+					t.Errorf("took %v", took)
+				}
+				want := Socket
+				if times > 1 {
+					want = Poll
+				}
+				if st := r.link.Status(); st.Transport != want {
+					t.Errorf("status %+v", st)
+				}
+				if says := strings.Contains(r.logs.String(), "polling instead"); says != (want == Poll) {
+					t.Errorf("log: %s", r.logs)
+				}
+			})
+		})
+	}
+}
+
+// TestRefusedWithoutADocument by a balancer in front of a gateway that restarts: the agent
+// waits and comes back with the socket.
+func TestRefusedWithoutADocument(t *testing.T) {
+	bubble(t, 1, func(r *rig, cfg *Config) {
+		n := 0
+		r.gates[0].hook = func(w http.ResponseWriter, q *http.Request) bool {
+			if n++; n > 3 {
+				return false
+			}
+			http.Error(w, "draining", http.StatusServiceUnavailable)
+			return true
+		}
+	}, func(r *rig) {
+		r.start()
+		r.gates[0].active()
+		for _, q := range r.gates[0].asked() {
+			if strings.Contains(q, "poll") {
+				t.Error(q)
+			}
+		}
+	})
 }
 
 // TestRevokedEndsRun however the gateway says so: at an upgrade, a hello, a poll or a post, to

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -63,10 +64,24 @@ func (l *Link) upgrade(ctx context.Context, ep *endpoint) (_ *websocket.Conn, o 
 // dialOutcome tells what it means that no answer came, or a wrong one.
 func dialOutcome(resp *http.Response, err error, asked bool) outcome {
 	var pe *proxyError
+	if resp == nil && asked && hungUp(err) {
+		return failed(faultHalf, fmt.Errorf("upgrade: %w", err))
+	}
 	if resp != nil || asked || errors.As(err, &pe) && pe.refuses() {
 		return failed(faultSocketBroken, fmt.Errorf("upgrade: %w", err))
 	}
 	return failed(faultUnreachable, err)
+}
+
+// hungUp tells whether the other side ended the connection, rather than answer
+// something or nothing.
+func hungUp(err error) bool {
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // refusedUpgrade tells what an answer other than 101 means.

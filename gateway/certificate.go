@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,17 +13,20 @@ import (
 // TLSFromFiles gives a TLS configuration that serves the certificate of two PEM files,
 // and takes up a renewed one within seconds. A renewal that can't be read is logged, and the
 // certificate before it is served on.
-func TLSFromFiles(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
-	c := &certificate{certFile: certFile, keyFile: keyFile, log: log}
+//
+// With a ca, which may be nil, the certificate must be from it, as hosts that pin it will
+// check, and it is sent behind the files' chain if it isn't in there.
+func TLSFromFiles(certFile, keyFile string, ca *x509.Certificate, log *slog.Logger) (*tls.Config, error) {
+	c := &certificate{certFile: certFile, keyFile: keyFile, ca: ca, log: log}
 	stamp, err := c.stamp()
 	if err != nil {
 		return nil, fmt.Errorf("TLS certificate: %w", err)
 	}
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	pair, err := c.load()
 	if err != nil {
-		return nil, fmt.Errorf("TLS certificate: %s and %s: %w", certFile, keyFile, err)
+		return nil, fmt.Errorf("TLS certificate: %w", err)
 	}
-	c.current, c.loaded, c.checked = &pair, stamp, time.Now()
+	c.current, c.loaded, c.checked = pair, stamp, time.Now()
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}, nil
 }
 
@@ -31,6 +35,7 @@ const recheck = 2 * time.Second
 
 type certificate struct {
 	certFile, keyFile string
+	ca                *x509.Certificate // that the chain must lead to; nil = any
 	log               *slog.Logger
 
 	mu      sync.Mutex // guards what follows
@@ -53,6 +58,35 @@ func (c *certificate) stamp() (string, error) {
 	return text, nil
 }
 
+// load reads the files, and completes the chain by the CA.
+func (c *certificate) load() (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("%s and %s: %w", c.certFile, c.keyFile, err)
+	}
+	if c.ca == nil {
+		return &pair, nil
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(c.ca)
+	sent := false
+	for _, der := range pair.Certificate {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.certFile, err)
+		}
+		between.AddCert(cert)
+		sent = sent || cert.Equal(c.ca)
+	}
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between}); err != nil {
+		return nil, fmt.Errorf("%s doesn't lead to the CA that hosts shall trust (%s): %w", c.certFile, c.ca.Subject, err)
+	}
+	if !sent {
+		pair.Certificate = append(pair.Certificate, c.ca.Raw)
+	}
+	return &pair, nil
+}
+
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	current, loaded := c.current, c.loaded
@@ -65,9 +99,9 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 	stamp, err := c.stamp()
 	if err == nil && stamp != loaded {
-		var pair tls.Certificate
-		if pair, err = tls.LoadX509KeyPair(c.certFile, c.keyFile); err == nil {
-			current, loaded = &pair, stamp
+		var pair *tls.Certificate
+		if pair, err = c.load(); err == nil {
+			current, loaded = pair, stamp
 			c.log.Info("the TLS certificate was renewed", "file", c.certFile)
 		}
 	}

@@ -218,12 +218,12 @@ func writeCertificate(t *testing.T, dir, name string) {
 func TestCertificateIsRenewed(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	if _, err := TLSFromFiles(cert, key, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), cert) {
+	if _, err := TLSFromFiles(cert, key, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), cert) {
 		t.Errorf("without files: %v", err)
 	}
 	writeCertificate(t, dir, "one.test")
 	complained := make(chan struct{}, 1)
-	conf, err := TLSFromFiles(cert, key, slog.New(slog.NewTextHandler(complaint(complained), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	conf, err := TLSFromFiles(cert, key, nil, slog.New(slog.NewTextHandler(complaint(complained), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		t.Fatal(err)
 	}

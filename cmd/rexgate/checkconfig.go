@@ -10,7 +10,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/rexgate/rexgate/cmd/settings"
-	"github.com/rexgate/rexgate/gateway"
 )
 
 func newCheckConfig() *cobra.Command {
@@ -39,12 +38,11 @@ neither store nor port.`,
 
 // checkFiles reads the files that the settings name.
 func (c *config) checkFiles() error {
-	if c.tlsCert != "" {
-		if _, err := gateway.TLSFromFiles(c.tlsCert, c.tlsKey, slog.New(slog.DiscardHandler)); err != nil {
-			return err
-		}
+	ca, err := c.readCA()
+	if err != nil {
+		return err
 	}
-	if _, err := c.caFingerprint(); err != nil {
+	if _, err := c.tls(ca, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
 	if c.redisPasswordFile != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -46,20 +47,19 @@ the data directory; several gateways share a Redis (--redis).`,
 
 // serve opens what a gateway needs, runs it until ctx ends, and closes all again.
 func (c *config) serve(ctx context.Context, out io.Writer, log *slog.Logger) (err error) {
-	g, err := c.gatewayConfig(log)
+	ca, err := c.readCA()
 	if err != nil {
 		return err
 	}
+	g := c.gatewayConfig(ca, log)
 	if c.dataDir != "" {
 		if err := os.MkdirAll(c.dataDir, 0o700); err != nil {
 			return fmt.Errorf("can't make the data directory: %w", err)
 		}
 	}
 	s := gateway.ServerConfig{DrainTime: c.drainTime}
-	if c.tlsCert != "" {
-		if s.TLS, err = gateway.TLSFromFiles(c.tlsCert, c.tlsKey, log); err != nil {
-			return err
-		}
+	if s.TLS, err = c.tls(ca, log); err != nil {
+		return err
 	}
 	if s.Listener, err = net.Listen("tcp", c.listen); err != nil {
 		return fmt.Errorf("can't listen on %s: %w", c.listen, err)
@@ -107,7 +107,7 @@ func (c *config) serve(ctx context.Context, out io.Writer, log *slog.Logger) (er
 }
 
 // gatewayConfig is what the settings say of the gateway itself.
-func (c *config) gatewayConfig(log *slog.Logger) (gateway.Config, error) {
+func (c *config) gatewayConfig(ca *x509.Certificate, log *slog.Logger) gateway.Config {
 	g := gateway.Config{
 		Name: c.name, PublicURL: strings.TrimRight(c.publicURL, "/"), LeaseTTL: c.leaseTTL,
 		ReconnectHosts: c.reconnectHosts, ReconnectWindow: c.reconnectWindow, Log: log,
@@ -122,29 +122,39 @@ func (c *config) gatewayConfig(log *slog.Logger) (gateway.Config, error) {
 		}
 		g.Name = machine + "-" + strings.ToLower(rand.Text()[:6])
 	}
-	var err error
-	g.CASHA256, err = c.caFingerprint()
-	return g, err
+	if ca != nil {
+		sum := sha256.Sum256(ca.Raw)
+		g.CASHA256 = hex.EncodeToString(sum[:])
+	}
+	return g
 }
 
-// caFingerprint is what enrolment tokens say of the CA.
-func (c *config) caFingerprint() (string, error) {
+// tls is nil if plain HTTP is spoken.
+func (c *config) tls(ca *x509.Certificate, log *slog.Logger) (*tls.Config, error) {
+	if c.tlsCert == "" {
+		return nil, nil
+	}
+	return gateway.TLSFromFiles(c.tlsCert, c.tlsKey, ca, log)
+}
+
+// readCA reads the CA that hosts shall trust; nil if none is named.
+func (c *config) readCA() (*x509.Certificate, error) {
 	if c.tlsCA == "" {
-		return "", nil
+		return nil, nil
 	}
 	b, err := os.ReadFile(c.tlsCA)
 	if err != nil {
-		return "", fmt.Errorf("--tls-ca: %w", err)
+		return nil, fmt.Errorf("--tls-ca: %w", err)
 	}
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != "CERTIFICATE" {
-		return "", fmt.Errorf("--tls-ca: %s holds no PEM certificate", c.tlsCA)
+		return nil, fmt.Errorf("--tls-ca: %s holds no PEM certificate", c.tlsCA)
 	}
-	if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-		return "", fmt.Errorf("--tls-ca: %s: %w", c.tlsCA, err)
+	ca, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-ca: %s: %w", c.tlsCA, err)
 	}
-	sum := sha256.Sum256(block.Bytes)
-	return hex.EncodeToString(sum[:]), nil
+	return ca, nil
 }
 
 // urlOf is the URL of an address; single is false if it stands for several.

@@ -49,13 +49,6 @@ func (p *packer) str(s string) *packer {
 	return p
 }
 
-func (p *packer) bool(v bool) *packer {
-	if v {
-		return p.int(1)
-	}
-	return p.int(0)
-}
-
 func (p *packer) strMap(m map[string]string) *packer {
 	p.dict(len(m))
 	for k, v := range m {

@@ -92,12 +92,15 @@ func (c *Cluster) Owner(ctx context.Context, key string) (node, slot int) {
 	defer rdb.Close()
 	n, err := rdb.ClusterKeySlot(ctx, key).Result()
 	c.must(err)
-	ranges, err := rdb.ClusterSlots(ctx).Result()
+	shards, err := rdb.ClusterShards(ctx).Result()
 	c.must(err)
-	for _, r := range ranges {
-		if int(n) >= r.Start && int(n) <= r.End {
+	for _, shard := range shards {
+		for _, r := range shard.Slots {
+			if n < r.Start || n > r.End {
+				continue
+			}
 			for i, s := range c.Nodes {
-				if s.Addr == r.Nodes[0].Addr {
+				if strings.HasSuffix(s.Addr, ":"+strconv.FormatInt(shard.Nodes[0].Port, 10)) {
 					return i, int(n)
 				}
 			}

@@ -18,7 +18,7 @@ import (
 // Check is one thing that Diagnose tried.
 type Check struct {
 	Gateway string        `json:"gateway"`
-	Name    string        `json:"name"` // name, tcp, proxy, tls, clock, token, poll, socket, ping
+	Name    string        `json:"name"` // name, tcp, proxy, tls, clock, token, poll, socket, ping; gateway
 	OK      bool          `json:"ok"`
 	Detail  string        `json:"detail"`           // what was found
 	Advice  string        `json:"advice,omitempty"` // what to do if it failed
@@ -28,7 +28,11 @@ type Check struct {
 // skew is how far this host's clock may be off before Diagnose speaks of it.
 const skew = 30 * time.Second
 
-const adviceCredentials = "put the proxy's user and password into its URL: http://user:password@host:port"
+const (
+	adviceCredentials = "put the proxy's user and password into its URL: http://user:password@host:port"
+	adviceNoAnswer    = "the connection is there, but a request got no answer: look into the gateway's log, or at what stands before it"
+	adviceNoGateway   = "something else than a gateway answers at this URL: check it, and what stands on the way"
+)
 
 // Diagnose tries each step of the way to each gateway, and blocks until it has, at most a minute for each.
 // It begins no session: an agent that runs meanwhile isn't disturbed. What needs a failed step
@@ -40,28 +44,32 @@ func Diagnose(ctx context.Context, cfg Config) ([]Check, error) {
 	}
 	var checks []Check
 	for _, ep := range l.endpoints {
-		gctx, cancel := context.WithTimeout(ctx, time.Minute)
-		d := &doctor{l: l, ep: ep}
-		d.run(gctx)
-		cancel()
-		ep.closeIdle()
-		checks = append(checks, d.checks...)
+		checks = append(checks, (&doctor{t: l.cfg.Timing, ep: ep, l: l}).run(ctx)...)
 	}
 	return checks, nil
 }
 
+// doctor is for one gateway.
 type doctor struct {
-	l      *Link
+	t      Timing
 	ep     *endpoint
+	l      *Link // nil = without a host's token
 	checks []Check
 }
 
-func (d *doctor) run(ctx context.Context) {
-	if !d.reach(ctx) {
-		return
+func (d *doctor) run(ctx context.Context) []Check {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	defer d.ep.closeIdle()
+	switch {
+	case !d.reach(ctx):
+	case d.l == nil:
+		d.answers(ctx)
+	default:
+		d.requests(ctx)
+		d.socket(ctx)
 	}
-	d.requests(ctx)
-	d.socket(ctx)
+	return d.checks
 }
 
 // check runs f, and notes its result; f gives what was found, or an error and advice.
@@ -97,7 +105,7 @@ func (d *doctor) reach(ctx context.Context) bool {
 			return false
 		}
 	}
-	dctx, cancel := context.WithTimeout(ctx, d.l.cfg.Timing.Handshake)
+	dctx, cancel := context.WithTimeout(ctx, d.t.Handshake)
 	defer cancel()
 	var conn net.Conn
 	if ep.proxy == nil {
@@ -164,7 +172,7 @@ func (d *doctor) proxy(ctx context.Context, conn net.Conn, target string) (tunne
 // requests tries what the poll needs: a poll of no session, which a gateway answers with 409 once it has
 // accepted the token.
 func (d *doctor) requests(ctx context.Context) {
-	rctx, cancel := context.WithTimeout(ctx, d.l.cfg.Timing.Request)
+	rctx, cancel := context.WithTimeout(ctx, d.t.Request)
 	defer cancel()
 	path := wire.PathPoll + "?session=0&after=0&wait=0s"
 	start := time.Now()
@@ -175,7 +183,7 @@ func (d *doctor) requests(ctx context.Context) {
 	}
 	if err != nil {
 		d.check("poll", func() (string, string, error) {
-			return "", "the connection is there, but a request got no answer: look into the gateway's log, or at what stands before it", err
+			return "", adviceNoAnswer, err
 		})
 		return
 	}
@@ -212,7 +220,7 @@ func (d *doctor) requests(ctx context.Context) {
 		if a.status == http.StatusProxyAuthRequired {
 			return "", adviceCredentials, a.err()
 		}
-		return "", "something else than a gateway answers at this URL: check it, and what stands on the way", a.err()
+		return "", adviceNoGateway, a.err()
 	})
 }
 
@@ -259,7 +267,7 @@ func (d *doctor) socket(ctx context.Context) {
 		rctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		conn.CloseRead(rctx) // reads the pong; it has ended when CloseNow returns
-		pctx, stop := context.WithTimeout(ctx, d.l.cfg.Timing.Welcome)
+		pctx, stop := context.WithTimeout(ctx, d.t.Welcome)
 		defer stop()
 		start := time.Now()
 		if err := conn.Ping(pctx); err != nil {

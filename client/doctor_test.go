@@ -48,6 +48,44 @@ func expect(t *testing.T, got []string, want string) {
 	}
 }
 
+// TestDiagnoseWay goes without a host's token, and trusts what an enrolment token pins.
+func TestDiagnoseWay(t *testing.T) {
+	try := func(url string, n Network) (got []string) {
+		t.Helper()
+		checks, err := DiagnoseWay(t.Context(), []string{url}, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range checks {
+			got = append(got, c.Name+map[bool]string{true: " ok", false: " failed"}[c.OK])
+			if c.OK == (c.Advice != "") {
+				t.Errorf("%+v", c)
+			}
+		}
+		return got
+	}
+	e, ca := newEnrolGate(t), newAuthority(t)
+	e.key = make(ed25519.PublicKey, ed25519.PublicKeySize) // no host's
+	port := serve(t, e.gate, ca.server(true))
+	e.mint(t, "https://127.0.0.1:"+port, ca.pin())
+	url, pin, err := TokenWay(e.token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, try(url, Network{CASHA256: pin}), "tcp ok, tls ok, clock ok, gateway ok")
+	expect(t, try(url, Network{}), "tcp ok, tls failed")
+	expect(t, try("http://127.0.0.1:"+freePort(t), Network{}), "tcp failed")
+	g := newGate(t)
+	g.hook = func(w http.ResponseWriter, r *http.Request) bool {
+		w.Write([]byte("<html>It works!"))
+		return true
+	}
+	expect(t, try("http://127.0.0.1:"+serve(t, g, nil), Network{}), "tcp ok, gateway failed")
+	if _, err := DiagnoseWay(t.Context(), nil, Network{}); err == nil {
+		t.Error("no gateway, and no error")
+	}
+}
+
 func TestDiagnose(t *testing.T) {
 	t.Run("all well", func(t *testing.T) {
 		g, ca := newGate(t), newAuthority(t)

@@ -61,7 +61,7 @@ func exchangeOnce(ctx context.Context, ep *endpoint, id Identity, method, path s
 	return send(ctx, ep, token, method, path, body)
 }
 
-// send makes one request with a bearer token, and reads the whole answer.
+// send makes one request with a bearer token ("" = none), and reads the whole answer.
 func send(ctx context.Context, ep *endpoint, token, method, path string, body []byte) (answer, error) {
 	return sendUpTo(ctx, ep, token, method, path, body, wire.MaxFrame)
 }
@@ -72,7 +72,9 @@ func sendUpTo(ctx context.Context, ep *endpoint, token, method, path string, bod
 	if err != nil {
 		return answer{}, err
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
 	req.Header.Set("Cache-Control", "no-cache")
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")

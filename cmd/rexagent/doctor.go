@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,24 +16,24 @@ import (
 
 func newDoctor() *cobra.Command {
 	var p place
+	var tokenFile string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Show what works between this host and its gateways",
 		Long: `Tries each step of the way to each gateway, from the name to the WebSocket, and says what to do
 about those that fail. It disturbs no agent that runs. The status is 0 if jobs can reach
-this host, by the socket or by the poll, through one gateway at least.`,
-		Args: noArgs,
+this host, by the socket or by the poll, through one gateway at least.
+
+Before this host is enrolled it goes as far as that a gateway answers: give --gateway, or
+--token-file with the enrolment token, which names the gateway and its CA.`,
+		Example: "  rexagent doctor\n  rexagent doctor --gateway https://rexgate.example.com\n  rexagent doctor --token-file token",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := load(cmd); err != nil {
 				return err
 			}
-			_, cfg, err := p.link("auto")
-			if err != nil {
-				return err
-			}
-			cfg.StateFile = "" // the running agent's
-			checks, err := client.Diagnose(cmd.Context(), cfg)
+			checks, err := p.diagnose(cmd.Context(), tokenFile, cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
@@ -45,19 +46,48 @@ this host, by the socket or by the poll, through one gateway at least.`,
 				return err
 			}
 			for _, c := range checks {
-				if c.OK && (c.Name == "poll" || c.Name == "ping") {
+				if c.OK && (c.Name == "poll" || c.Name == "ping" || c.Name == "gateway") {
 					return nil
 				}
 			}
-			return errors.New("jobs can't reach this host: no gateway serves it, by the socket or by the poll")
+			return errors.New("no gateway serves this host, by the socket or by the poll: jobs can't reach it")
 		},
 	}
 	fs := cmd.Flags()
 	p.flags(fs)
 	fs.StringSliceVar(&p.gateways, "gateway", nil, "`URLs` of gateways (default: as enrolled)")
+	fs.StringVar(&tokenFile, "token-file", "", "`file` with an enrolment token, to try the way that it names; - is standard input")
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
-	must(settings.CommandLineOnly(fs, "json"))
+	must(settings.CommandLineOnly(fs, "json", "token-file"))
 	return cmd
+}
+
+// diagnose goes with the host's own token where it has one, and else, or where an enrolment
+// token is given, as far as that isn't needed.
+func (p *place) diagnose(ctx context.Context, tokenFile string, stdin io.Reader) ([]client.Check, error) {
+	if tokenFile != "" {
+		token, err := readToken(tokenFile, stdin)
+		if err != nil {
+			return nil, err
+		}
+		gateway, pin, err := client.TokenWay(token)
+		if err != nil {
+			return nil, err
+		}
+		return client.DiagnoseWay(ctx, append([]string{gateway}, p.gateways...), client.Network{CAFile: p.ca, CASHA256: pin})
+	}
+	_, cfg, err := p.link("auto")
+	if errors.Is(err, client.ErrNotEnrolled) {
+		if len(p.gateways) == 0 {
+			return nil, usageError{fmt.Errorf("%w; to try the way before that, give --gateway URL, or --token-file with the enrolment token", client.ErrNotEnrolled)}
+		}
+		return client.DiagnoseWay(ctx, p.gateways, client.Network{CAFile: p.ca})
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg.StateFile = "" // the running agent's
+	return client.Diagnose(ctx, cfg)
 }
 
 func printChecks(w io.Writer, checks []client.Check) error {

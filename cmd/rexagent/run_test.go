@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rexgate/rexgate/gateway/api"
+	"github.com/rexgate/rexgate/gateway/auth"
 )
 
 func TestJobs(t *testing.T) {
@@ -304,6 +305,36 @@ func TestDoctor(t *testing.T) {
 	var checks []map[string]any
 	if err := json.Unmarshal(p.out.Bytes(), &checks); err != nil || len(checks) == 0 || checks[0]["ok"] != false {
 		t.Errorf("%s: %v", p.out.String(), err)
+	}
+}
+
+func TestDoctorBeforeEnrolment(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	none := filepath.Join(s.dir, "none")
+	token, _, err := s.signer.SignEnroll(auth.Grant{URL: s.url}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		stdin string
+		code  int
+		says  string
+		args  []string
+	}{
+		"by URL":      {"", 0, "a gateway answers", []string{"--gateway", s.url}},
+		"by token":    {token, 0, "a gateway answers", []string{"--token-file", "-"}},
+		"not there":   {"", exitFailed, "FAILED", []string{"--gateway", "http://127.0.0.1:1"}},
+		"neither":     {"", exitUsage, "--token-file", nil},
+		"not a token": {"nonsense", exitFailed, "enrolment token", []string{"--token-file", "-"}},
+	} {
+		p := rexagent(t, c.stdin, append([]string{"doctor", "--state-dir", none}, c.args...)...)
+		if code := p.ended(); code != c.code || !strings.Contains(p.out.String()+p.err.String(), c.says) {
+			t.Errorf("%s: status %d: %s%s", name, code, p.out.String(), p.err.String())
+		}
+	}
+	if exists(none) {
+		t.Error("it made the state directory")
 	}
 }
 

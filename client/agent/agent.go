@@ -157,6 +157,19 @@ func (a *Agent) Busy() bool {
 	return len(a.execs) > 0 || len(a.pending) > 0
 }
 
+// Scripts gives how many scripts run, or are about to be started.
+func (a *Agent) Scripts() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, e := range a.execs {
+		if e.phase == starting || e.phase == running {
+			n++
+		}
+	}
+	return n
+}
+
 // addLocked takes an execution in hand.
 func (a *Agent) addLocked(e *execution) {
 	a.execs[e.id] = e

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rexgate/rexgate/client"
+	"github.com/rexgate/rexgate/client/agent"
 	"github.com/rexgate/rexgate/cmd/settings"
 )
 
@@ -48,7 +49,11 @@ again with the same token changes nothing.`,
 			}
 			h := id.Host()
 			fmt.Fprintf(cmd.OutOrStdout(), "Enrolled as %s at %s; the key is in %s.\n", h.Host, strings.Join(h.Gateways, ", "), p.stateDir)
-			return nil
+			runs, err := agent.Locked(p.stateDir)
+			if runs {
+				fmt.Fprintln(cmd.OutOrStdout(), "An agent runs here already: restart rexagent run to use it.")
+			}
+			return err
 		},
 	}
 	fs := cmd.Flags()

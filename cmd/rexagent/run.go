@@ -108,6 +108,14 @@ func (c *runConfig) run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
+	if os.Geteuid() == 0 && !c.allowRoot {
+		log.Warn("jobs that name no user will be rejected: this agent runs as root, and --allow-root isn't set")
+	}
+	defer func() {
+		if ctx.Err() != nil {
+			log.Info("rexagent stops; its scripts run on, and the next one takes them up", "scripts", a.Scripts())
+		}
+	}()
 	if c.once {
 		return link.RunOnce(ctx, a, 0)
 	}

@@ -52,13 +52,21 @@ func TestUser(t *testing.T) {
 	}
 	s := newSite(t)
 	state := s.enrol("h")
-	s.run(state, "--allow-root=false")
+	p := s.run(state, "--allow-root=false")
 	x, out := s.ends(s.submit("h", "id -un", func(r *api.JobRequest) { r.User = "nobody" }), "h")
 	if x.State != "succeeded" || out != "nobody\n" {
 		t.Errorf("%+v, output %q", x, out)
 	}
 	if x, _ = s.ends(s.submit("h", "id -un"), "h"); x.State != "rejected" || !strings.Contains(x.Result.Reason, "--allow-root") {
 		t.Errorf("%+v", x)
+	}
+	allowed := s.run(s.enrol("h2"))
+	s.ends(s.submit("h2", "true"), "h2")
+	for p, want := range map[*proc]int{p: 1, allowed: 0} {
+		p.stop(syscall.SIGTERM)
+		if n := strings.Count(p.err.String(), "jobs that name no user"); n != want {
+			t.Errorf("warned %d times, want %d: %s", n, want, p.err.String())
+		}
 	}
 }
 
@@ -91,6 +99,9 @@ func TestAgentEnds(t *testing.T) {
 			job := s.submit("h", long(trace))
 			s.until(job, "h", func(api.Execution) bool { return s.output(job, "h") == "one\n" })
 			first.stop(sig)
+			if says := strings.Contains(first.err.String(), "rexagent stops") && strings.Contains(first.err.String(), "scripts=1"); says != (sig == syscall.SIGTERM) {
+				t.Errorf("log: %s", first.err.String())
+			}
 			touch(t, filepath.Join(trace, "a"))
 			second := s.run(state)
 			s.until(job, "h", func(api.Execution) bool { return s.output(job, "h") == "one\ntwo\n" })
@@ -306,6 +317,30 @@ func TestDoctor(t *testing.T) {
 	if err := json.Unmarshal(p.out.Bytes(), &checks); err != nil || len(checks) == 0 || checks[0]["ok"] != false {
 		t.Errorf("%s: %v", p.out.String(), err)
 	}
+}
+
+// TestEnrolAgain under a running agent, which goes on with what it has read.
+func TestEnrolAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	state := s.enrol("h")
+	token, _, err := s.signer.SignEnroll(auth.Grant{URL: s.url}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := func(want bool) {
+		t.Helper()
+		p := rexagent(t, token, "enroll", "--token-file", "-", "--state-dir", state, "--host", "h")
+		if code := p.ended(); code != 0 || !strings.Contains(p.out.String(), "Enrolled as h") || strings.Contains(p.out.String(), "restart rexagent run") != want {
+			t.Errorf("status %d: %s%s", code, p.out.String(), p.err.String())
+		}
+	}
+	again(false) // nothing ran yet
+	first := s.run(state)
+	s.ends(s.submit("h", "true"), "h") // it runs
+	again(true)
+	first.stop(syscall.SIGTERM)
+	again(false)
 }
 
 func TestDoctorBeforeEnrolment(t *testing.T) {

@@ -120,6 +120,22 @@ func TestServiceClock(t *testing.T) {
 	}
 }
 
+func TestNamesCanBeShown(t *testing.T) {
+	spec := Spec{Name: "Täglich: 日本 🙂", Env: map[string]string{"A": "two\nlines\x1b\u202e"}}.WithDefaults()
+	if err := spec.Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, r := range "\x00\t\n\x1b\x7f\u0085\u061c\u200e\u202a\u202e\u2066\u2069\u2028\u2029" {
+		named := Spec{Name: "a" + string(r)}.WithDefaults()
+		env := Spec{Env: map[string]string{"A" + string(r): ""}}.WithDefaults()
+		for field, s := range map[string]Spec{"name: ": named, "env: ": env} {
+			if err := s.Validate(); CodeOf(err) != Invalid || !strings.HasPrefix(err.Error(), field) || !strings.Contains(err.Error(), fmt.Sprintf("%U", r)) {
+				t.Errorf("%s with %U: %v", field, r, err)
+			}
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	valid := func() *NewJob {
 		return &NewJob{Job: Job{ID: NewJobID(time.Now()), Spec: Spec{}.WithDefaults()}, Script: []byte("true"), Targets: []Target{{"a", 1}, {"b", 1}}}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Spec says how a job's script runs. The script itself is the job's payload.
@@ -44,8 +45,14 @@ func (s Spec) WithDefaults() Spec {
 
 // Validate tells what is wrong with the spec, after WithDefaults.
 func (s Spec) Validate() error {
+	if r, ok := unshowable(s.Name); ok {
+		return Errorf(Invalid, "name: contains %U, a control character", r)
+	}
 	env := 0
 	for k, v := range s.Env {
+		if r, ok := unshowable(k); ok {
+			return Errorf(Invalid, "env: the name %.60q contains %U, a control character", k, r)
+		}
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0) {
 			return Errorf(Invalid, "env: %.60q is not a usable variable (empty name, '=' in the name, or a NUL)", k)
 		}
@@ -72,6 +79,17 @@ func (s Spec) Validate() error {
 		return Errorf(Invalid, "grace: %v is not within 0 to %v", s.Grace, MaxGrace)
 	}
 	return s.Lane.Validate()
+}
+
+// unshowable finds a character that makes a name look like something else, or
+// moves a terminal's cursor.
+func unshowable(name string) (rune, bool) {
+	for _, r := range name {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp) {
+			return r, true
+		}
+	}
+	return 0, false
 }
 
 // controls counts the control characters that JSON writes in six bytes. They

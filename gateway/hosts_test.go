@@ -73,6 +73,10 @@ func TestRevokeAndEnrolAnew(t *testing.T) {
 	b.ask("GET", m.pollPath("0s"), m.token(), nil).is(403, codeRevoked)
 	m.post(&wire.Hello{Generation: "g", Nonce: "n"}).is(403, codeRevoked)
 	b.inState(job.ID, "web-1", "cancelled")
+	x := read[api.Execution](b.ask("GET", "/v1/jobs/"+job.ID+"/executions/web-1", b.operator(), nil).is(200, ""))
+	if x.Result == nil || !strings.Contains(x.Result.Reason, "revoked") {
+		t.Errorf("ended with %+v", x.Result)
+	}
 	b.ask("POST", "/v1/jobs", b.operator(), api.JobRequest{Script: "true", Hosts: []string{"web-1"}}).is(404, "not_found")
 
 	// Only a token that may replace lets it back.

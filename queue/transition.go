@@ -30,7 +30,7 @@ const (
 // The reasons of results that a store gives, for people.
 const (
 	WhyExpired    = "not picked up in time"
-	WhyReenrolled = "host re-enrolled or deleted"
+	WhyReenrolled = "host revoked, deleted or enrolled anew"
 	WhyVanished   = "the host came back without it"
 	WhySilent     = "the host was silent beyond the time limit"
 )

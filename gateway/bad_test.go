@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -39,6 +40,10 @@ func TestBadInput(t *testing.T) {
 		items              string
 	}{
 		{"unknown field", "POST", "/v1/jobs", with("scirpt", "x"), 400, "invalid", `unknown field "scirpt"`, ""},
+		{"field in capitals", "POST", "/v1/jobs", body{"SCRIPT": "x", "all": true}, 400, "invalid", `unknown field "SCRIPT"`, ""},
+		{"field twice", "POST", "/v1/jobs", `{"script":"true","all":true,"script":"false"}`, 400, "invalid", "script: given twice", ""},
+		{"variable twice", "POST", "/v1/jobs", `{"script":"true","all":true,"env":{"A":"1","B":"2","A":"3"}}`, 400, "invalid", "env.A: given twice", ""},
+		{"escape in the name", "POST", "/v1/jobs", with("name", "a\x1b[2J"), 400, "invalid", "name: ", ""},
 		{"empty script", "POST", "/v1/jobs", body{"script": "", "all": true}, 400, "invalid", "script: empty", ""},
 		{"no script", "POST", "/v1/jobs", body{"all": true}, 400, "invalid", "script: empty", ""},
 		{"oversized script", "POST", "/v1/jobs", with("script", strings.Repeat("x", queue.MaxScript+1)), 400, "invalid", "script: 1048577 bytes, at most 1048576", ""},
@@ -126,12 +131,17 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 	b.ask("POST", "/v1/jobs", b.operator(), `{"script":"true","all":true}`, "Content-Type", "text/plain").is(415, "media_type")
+	r := httptest.NewRequest("POST", "/v1/jobs", strings.NewReader(`{"script":"true","all":true}`))
+	r.Header = http.Header{"Authorization": {"Bearer " + b.operator()}, "Content-Type": {"application/json", "text/plain"}}
+	w := httptest.NewRecorder()
+	b.g.ServeHTTP(w, r)
+	(&answer{t: t, what: "two types", status: w.Code, header: w.Header(), body: w.Body.Bytes()}).is(415, "media_type")
 	if after := snapshot(); after != before {
 		t.Errorf("something has changed:\n%s\n%s", before, after)
 	}
 	metrics := b.metrics()
-	for _, want := range []string{`rexgate_problems_total{code="invalid",route="submit"} 2`, `rexgate_problems_total{code="not_found",route="submit"} 1`,
-		`rexgate_problems_total{code="too_large",route="submit"} 1`, `rexgate_problems_total{code="media_type",route="submit"} 1`} {
+	for _, want := range []string{`rexgate_problems_total{code="invalid",route="submit"} 3`, `rexgate_problems_total{code="not_found",route="submit"} 1`,
+		`rexgate_problems_total{code="too_large",route="submit"} 1`, `rexgate_problems_total{code="media_type",route="submit"} 2`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("not counted: %s", want)
 		}

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,8 @@ const (
 	largeBody      = 256 << 10
 	maxLargeBodies = 8
 	bodyTimeout    = time.Minute
+	maxDiscard     = 64 << 20 // of a body that was too large
+	discardTimeout = 10 * time.Second
 )
 
 // decode reads a JSON body strictly into out: unknown fields, wrong types and anything
@@ -42,6 +45,9 @@ func (g *Gateway) decode(w http.ResponseWriter, r *http.Request, max int64, opti
 			return nil
 		}
 		return invalid("the body is empty; a JSON object is needed")
+	}
+	if n := len(r.Header.Values("Content-Type")); n > 1 {
+		return refused(codeMediaType, "Content-Type is given %d times; send application/json once", n)
 	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return refused(codeMediaType, "the body's Content-Type is %.60q; send application/json", r.Header.Get("Content-Type"))
@@ -80,6 +86,14 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, max int64) ([
 	return body, nil
 }
 
+// discard reads the rest of a body, within bounds. It does so before the answer, at which
+// some clients stop in mid-body without a word.
+func discard(w http.ResponseWriter, body io.Reader) {
+	if http.NewResponseController(w).SetReadDeadline(time.Now().Add(discardTimeout)) == nil {
+		_, _ = io.CopyN(io.Discard, body, maxDiscard) // the answer is the same however it ends
+	}
+}
+
 func decodeStrict(body []byte, out any) error {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
@@ -88,6 +102,52 @@ func decodeStrict(body []byte, out any) error {
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return invalid("the body goes on after the JSON object")
+	}
+	return checkKeys(body, "", fieldsOf(out))
+}
+
+// fieldsOf gives the names of a request's fields.
+func fieldsOf(request any) map[string]bool {
+	t := reflect.TypeOf(request).Elem()
+	names := make(map[string]bool, t.NumField())
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names[name] = true
+	}
+	return names
+}
+
+// checkKeys refuses what the decoder lets pass: a field in other case, and a key
+// that is given twice, of which the last would win. text is valid; known names its keys,
+// nil = any.
+func checkKeys(text []byte, path string, known map[string]bool) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return err
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		key, _ := t.(string) // the decoder took it for an object, whose keys are strings
+		if known != nil && !known[key] {
+			return invalid("unknown field %.100q", key)
+		}
+		if seen[key] {
+			return invalid("%.200s: given twice", path+key)
+		}
+		seen[key] = true
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
+		if len(value) > 0 && value[0] == '{' {
+			if err := checkKeys(value, path+key+".", nil); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

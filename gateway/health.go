@@ -32,7 +32,7 @@ func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request, _ caller) erro
 // readyz says whether requests may be sent here.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request, _ caller) error {
 	if g.draining.Load() {
-		return &queue.Error{Code: queue.Unavailable, Message: "this gateway is going"}
+		return refused(codeDraining, "this gateway is going")
 	}
 	if err := g.ready.check(g.store); err != nil {
 		return &queue.Error{Code: queue.Unavailable, Message: "the store doesn't answer", Err: err}

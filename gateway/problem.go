@@ -137,7 +137,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, rt *route, err er
 		return // nobody is there to be answered
 	}
 	p, retry := problemOf(err)
-	if p.Status >= 500 && p.Code != codeOverloaded {
+	if p.Status >= 500 && p.Code != codeOverloaded && p.Code != codeDraining {
 		g.log.Error("a request failed", "route", rt.name, "code", p.Code, "err", err)
 	} else {
 		g.log.Debug("a request was refused", "route", rt.name, "code", p.Code, "err", err)
@@ -151,6 +151,12 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, rt *route, err er
 			p.Time = time.Now().UnixMilli()
 		}
 	case http.StatusRequestEntityTooLarge:
+		if r.ProtoMajor > 1 {
+			// The connection has other streams, and this one is reset at the end if its body
+			// isn't read: who still sends would lose the answer.
+			discard(w, r.Body)
+			break
+		}
 		h.Set("Connection", "close") // the rest of the body is of no interest
 	}
 	if retry == 0 && rt.agent {

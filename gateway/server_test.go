@@ -108,7 +108,10 @@ func TestReadyFollowsStoreAndDrain(t *testing.T) {
 // A gateway that goes ends waits with what is known, sends sockets away with a
 // drain, and then stops.
 func TestDrain(t *testing.T) {
-	b := newBed(t)
+	complained := make(chan struct{}, 1)
+	b := newBedOn(t, newStore(t), newSigner(t), func(c *ServerConfig) {
+		c.Gateway.Log = slog.New(slog.NewTextHandler(complaint(complained), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	})
 	m := b.enroll("web-1", nil)
 	ws, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(b.url, "http")+wire.PathSocket, &websocket.DialOptions{
 		Subprotocols: []string{wire.Subprotocol}, HTTPHeader: http.Header{"Authorization": {"Bearer " + m.token()}}})
@@ -152,6 +155,10 @@ func TestDrain(t *testing.T) {
 	receive(wire.TypeDrain)
 	if a := b.ask("GET", wire.PathSocket, m.token(), nil).is(503, "draining"); a.header.Get("Retry-After") == "" {
 		t.Error("an upgrade is refused without Retry-After")
+	}
+	b.ask("GET", "/readyz", "", nil).is(503, codeDraining)
+	if len(complained) > 0 {
+		t.Error("what a drain refuses is logged as if something was wrong")
 	}
 	if j := read[api.Job]((<-waited).is(200, "")); j.FinishedAt != nil {
 		t.Errorf("%+v", j)

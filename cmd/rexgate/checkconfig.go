@@ -1,15 +1,20 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/rexgate/rexgate/cmd/settings"
+	"github.com/rexgate/rexgate/gateway/auth"
 )
 
 func newCheckConfig() *cobra.Command {
@@ -36,7 +41,7 @@ neither store nor port.`,
 	return cmd
 }
 
-// checkFiles reads the files that the settings name.
+// checkFiles reads the files that the settings name, and the store's URL.
 func (c *config) checkFiles() error {
 	ca, err := c.readCA()
 	if err != nil {
@@ -45,10 +50,24 @@ func (c *config) checkFiles() error {
 	if _, err := c.tls(ca, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
-	if c.redisPasswordFile != "" {
-		if _, err := settings.ReadSecret(c.redisPasswordFile); err != nil {
-			return fmt.Errorf("--redis-password-file: %w", err)
+	if c.redis != "" {
+		o, err := c.redisOptions()
+		if err != nil {
+			return err
 		}
+		if err := o.Validate(); err != nil {
+			return fmt.Errorf("--redis: %w", err)
+		}
+	}
+	if c.dataDir != "" {
+		if info, err := os.Stat(c.dataDir); err == nil && !info.IsDir() || errors.Is(err, syscall.ENOTDIR) {
+			return fmt.Errorf("--data-dir: %s is a file, or in one", c.dataDir)
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("--data-dir: %w", err)
+		}
+	}
+	if _, err := auth.LoadSigner(c.keyPath()); err != nil && !errors.Is(err, fs.ErrNotExist) { // serve makes one
+		return err
 	}
 	return nil
 }

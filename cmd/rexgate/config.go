@@ -96,12 +96,12 @@ func (c *config) load(fs *pflag.FlagSet) ([]settings.Setting, error) {
 }
 
 func (c *config) validate() error {
-	if _, _, err := net.SplitHostPort(c.listen); err != nil {
-		return fmt.Errorf("--listen: %q is not HOST:PORT", c.listen)
+	if err := checkListen(c.listen); err != nil {
+		return fmt.Errorf("--listen: %w", err)
 	}
 	if c.adminListen != "" {
-		if _, _, err := net.SplitHostPort(c.adminListen); err != nil {
-			return fmt.Errorf("--admin-listen: %q is not HOST:PORT", c.adminListen)
+		if err := checkListen(c.adminListen); err != nil {
+			return fmt.Errorf("--admin-listen: %w", err)
 		}
 	}
 	if (c.tlsCert == "") != (c.tlsKey == "") {
@@ -162,6 +162,18 @@ func (c *config) newLog(w io.Writer) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(w, o)), nil
 	}
 	return nil, fmt.Errorf("--log-format: %q is neither text nor json", c.logFormat)
+}
+
+// checkListen tells what is wrong with an address to listen on.
+func checkListen(listen string) error {
+	_, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT", listen)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("%q: there is no port %q", listen, port)
+	}
+	return nil
 }
 
 // loopback tells whether only this machine reaches the address.

@@ -67,6 +67,12 @@ With --once it ends after the job, with its exit status: 0 all succeeded,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkListen(listen); err != nil {
+				return usageError{fmt.Errorf("--listen: %w", err)}
+			}
+			if !loopback(listen) {
+				return usageError{fmt.Errorf("--listen: the demo speaks plain HTTP and runs jobs as you, so it listens on loopback only, not on %s", listen)}
+			}
 			d := demo{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), once: once, script: demoScript}
 			if len(args) == 1 {
 				d.script = args[0]
@@ -75,7 +81,7 @@ With --once it ends after the job, with its exit status: 0 all succeeded,
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "end after the job, with its exit status")
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address of the gateway")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address of the gateway, on loopback")
 	return cmd
 }
 

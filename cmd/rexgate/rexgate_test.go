@@ -270,6 +270,18 @@ func TestRefusals(t *testing.T) {
 		{[]string{"check-config", "--config", file("b.yaml", "poll-rate: fast\n")}, 2, []string{"b.yaml:1", "poll-rate"}},
 		{[]string{"check-config", "--redis", "redis://127.0.0.1:1", "--redis-password-file", "none"}, 1, []string{"--redis-password-file", "none"}},
 		{[]string{"check-config", "--config", "none.yaml"}, 2, []string{"none.yaml"}},
+		{[]string{"check-config", "--redis", "mysql://x"}, 1, []string{"--redis", "mysql"}},
+		{[]string{"check-config", "--redis", "redis://h:1/0?pool_size=many"}, 1, []string{"--redis", "pool_size"}},
+		{[]string{"check-config", "--redis", "redis+sentinel://h:1"}, 1, []string{"--redis", "master"}},
+		{[]string{"check-config", "--operator-key", file("rsa.key", rsaKey(t))}, 1, []string{"rsa.key", "Ed25519"}},
+		{[]string{"check-config", "--operator-key", file("junk.key", "junk")}, 1, []string{"junk.key", "PEM"}},
+		{[]string{"check-config", "--data-dir", "plain"}, 1, []string{"--data-dir", "plain"}},
+		{[]string{"check-config", "--data-dir", "plain/sub"}, 1, []string{"--data-dir", "plain/sub"}},
+		{[]string{"check-config", "--listen", "127.0.0.1:65536"}, 2, []string{"--listen", "65536"}},
+		{[]string{"check-config", "--admin-listen", "127.0.0.1:-1"}, 2, []string{"--admin-listen", "-1"}},
+		{[]string{"serve", "--listen", "127.0.0.1:99999"}, 2, []string{"--listen", "99999"}},
+		{[]string{"demo", "--listen", "0.0.0.0:0"}, 2, []string{"--listen", "loopback", "0.0.0.0:0"}},
+		{[]string{"demo", "--listen", ":0"}, 2, []string{"loopback"}},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			r := runs(t, program(t, dir, c.args...))

@@ -32,11 +32,9 @@ func (c *config) openStore(ctx context.Context, log *slog.Logger) (store queue.S
 		return s, where, nil
 	}
 	where, _ = hidePassword(c.redis)
-	o := redisqueue.Options{URL: c.redis, MaxBytes: int64(c.storeBytes)}
-	if c.redisPasswordFile != "" {
-		if o.Password, err = settings.ReadSecret(c.redisPasswordFile); err != nil {
-			return nil, where, fmt.Errorf("--redis-password-file: %w", err)
-		}
+	o, err := c.redisOptions()
+	if err != nil {
+		return nil, where, err
 	}
 	redisqueue.LogClient(log)
 	s, err := redisqueue.Open(ctx, o)
@@ -44,4 +42,16 @@ func (c *config) openStore(ctx context.Context, log *slog.Logger) (store queue.S
 		return nil, where, err
 	}
 	return s, where, nil
+}
+
+// redisOptions are what the settings say of Redis.
+func (c *config) redisOptions() (redisqueue.Options, error) {
+	o := redisqueue.Options{URL: c.redis, MaxBytes: int64(c.storeBytes)}
+	var err error
+	if c.redisPasswordFile != "" {
+		if o.Password, err = settings.ReadSecret(c.redisPasswordFile); err != nil {
+			return o, fmt.Errorf("--redis-password-file: %w", err)
+		}
+	}
+	return o, nil
 }

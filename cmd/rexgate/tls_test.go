@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -112,4 +113,18 @@ func TestPrivateCA(t *testing.T) {
 	if host, err := c.Host(t.Context(), "web-1"); err != nil || host.Incarnation != 1 {
 		t.Errorf("%+v %v, of %v", host, err, id)
 	}
+}
+
+// rsaKey is a key of another type than operators' tokens are signed with.
+func rsaKey(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }

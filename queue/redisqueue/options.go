@@ -41,8 +41,27 @@ type Options struct {
 	ClockOffset func() time.Duration
 }
 
+// Validate tells what is wrong with the options, as far as can be told without a
+// server. It connects to nothing.
+func (o *Options) Validate() error {
+	if _, err := o.prefix(); err != nil {
+		return err
+	}
+	_, err := o.parse()
+	return err
+}
+
 // connect makes the client that a URL asks for.
 func (o *Options) connect() (redis.UniversalClient, error) {
+	client, err := o.parse()
+	if err != nil {
+		return nil, err
+	}
+	return client(), nil
+}
+
+// parse reads the URL, and gives what makes its client.
+func (o *Options) parse() (func() redis.UniversalClient, error) {
 	scheme, rest, ok := strings.Cut(o.URL, "://")
 	if !ok {
 		return nil, queue.Errorf(queue.Invalid, "redis: the URL has no scheme; it is like redis://host:6379/0")
@@ -76,7 +95,7 @@ func (o *Options) connect() (redis.UniversalClient, error) {
 		}
 		c.MaintNotificationsConfig, c.ContextTimeoutEnabled, c.DialerRetries = off, true, max(c.DialerRetries, 1)
 		o.secure(&c.Username, &c.Password, &c.TLSConfig)
-		return redis.NewClusterClient(c), nil
+		return func() redis.UniversalClient { return redis.NewClusterClient(c) }, nil
 	}
 	c, err := redis.ParseURL(u.String())
 	if err != nil {
@@ -84,10 +103,10 @@ func (o *Options) connect() (redis.UniversalClient, error) {
 	}
 	c.MaintNotificationsConfig, c.ContextTimeoutEnabled, c.DialerRetries = off, true, max(c.DialerRetries, 1)
 	o.secure(&c.Username, &c.Password, &c.TLSConfig)
-	return redis.NewClient(c), nil
+	return func() redis.UniversalClient { return redis.NewClient(c) }, nil
 }
 
-func (o *Options) sentinel(u *url.URL) (redis.UniversalClient, error) {
+func (o *Options) sentinel(u *url.URL) (func() redis.UniversalClient, error) {
 	query := u.Query()
 	if path := strings.FieldsFunc(u.Path, func(r rune) bool { return r == '/' }); len(path) > 0 && !query.Has("master_name") {
 		query.Set("master_name", path[0])
@@ -106,7 +125,7 @@ func (o *Options) sentinel(u *url.URL) (redis.UniversalClient, error) {
 		c.Username, c.Password = c.SentinelUsername, c.SentinelPassword
 	}
 	o.secure(&c.Username, &c.Password, &c.TLSConfig)
-	return redis.NewFailoverClient(c), nil
+	return func() redis.UniversalClient { return redis.NewFailoverClient(c) }, nil
 }
 
 func (o *Options) secure(user, password *string, conf **tls.Config) {

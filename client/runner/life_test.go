@@ -15,14 +15,15 @@ import (
 )
 
 // family is a script with a child that heeds TERM, one that doesn't, and one
-// that left the session; each writes its pid to a file.
+// that left the session; each writes its pid to a file. Whatever becomes of the test, they end
+// with its directory.
 func family(t *testing.T) (script string, pids func() []int) {
 	dir := t.TempDir()
 	script = strings.ReplaceAll(`
 cd DIR
 sh -c 'echo $$ > polite; exec sleep 1000' &
-sh -c 'trap "" TERM; echo $$ > deaf; while :; do sleep 0.1; done' &
-setsid sh -c 'trap "" TERM; echo $$ > away; while :; do sleep 0.1; done' &
+sh -c 'trap "" TERM; echo $$ > deaf; while [ -d DIR ]; do sleep 0.1; done' &
+setsid sh -c 'trap "" TERM; echo $$ > away; while [ -d DIR ]; do sleep 0.1; done' &
 echo $$ > main
 while [ ! -s polite ] || [ ! -s deaf ] || [ ! -s away ]; do sleep 0.02; done
 echo ready
@@ -238,31 +239,52 @@ func TestReattachedAfterDrop(t *testing.T) {
 	}
 }
 
-// TestDirectoryRemoved: a supervisor whose directory is gone ends with its script.
+// TestDirectoryRemoved: a supervisor whose directory is gone ends with its script, and leaves
+// alone what has taken its place.
 func TestDirectoryRemoved(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "go")
-	dir := place(t)
-	p, err := New().Start(t.Context(), dir, spec("echo one; while [ ! -e "+file+" ]; do sleep 0.02; done; seq 1 400000"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	st, err := readState(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	waitGone(t, st.Supervisor.PID)
-	for !p.Status().Ended {
-		<-p.Changed()
-	}
-	if x := p.Status().Exit; x.Outcome != wire.Lost {
-		t.Errorf("exit %+v", x)
+	for name, replace := range map[string]func(dir string) error{
+		"gone":       func(string) error { return nil },
+		"made again": func(dir string) error { return os.Mkdir(dir, 0o755) },
+		"a file": func(dir string) error {
+			return errors.Join(os.Remove(filepath.Dir(dir)), os.WriteFile(filepath.Dir(dir), nil, 0o600))
+		},
+	} {
+		for _, script := range []string{"true", "seq 1 400000", "sleep 1000 &"} {
+			t.Run(name+" "+script, func(t *testing.T) {
+				file := filepath.Join(t.TempDir(), "go")
+				dir := place(t)
+				s := spec("echo one; while [ ! -e " + file + " ]; do sleep 0.02; done; " + script)
+				if script == "sleep 1000 &" { // ended by its time limit, with its child
+					s.RunTimeout = time.Second
+					s.Script = append(s.Script, "\nwait"...)
+				}
+				p, err := New().Start(t.Context(), dir, s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer p.Close()
+				st, err := readState(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(os.RemoveAll(dir), replace(dir), os.WriteFile(file, nil, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+				waitGone(t, st.Supervisor.PID)
+				if left, err := os.ReadDir(dir); err == nil && len(left) > 0 {
+					t.Errorf("wrote %v", left)
+				}
+				if name != "gone" {
+					return
+				}
+				for !p.Status().Ended {
+					<-p.Changed()
+				}
+				if x := p.Status().Exit; x.Outcome != wire.Lost {
+					t.Errorf("exit %+v", x)
+				}
+			})
+		}
 	}
 }
 

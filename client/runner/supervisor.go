@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -38,6 +40,7 @@ type chunk struct {
 // supervisor is the state of a supervisor; its loop owns it.
 type supervisor struct {
 	dir   string
+	held  *os.File // dir: what is written goes there, and not to another that has got its name
 	order order
 	state state
 	clock clock
@@ -79,13 +82,17 @@ func newSupervisor(dir string, o order) (*supervisor, error) {
 	if !ok {
 		return nil, errors.New("/proc doesn't show this process")
 	}
+	held, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
 	if o.Spec.OutputLimit <= 0 {
 		o.Spec.OutputLimit = DefaultOutputLimit
 	}
 	s := &supervisor{
-		dir: dir, order: o, board: newBoard(), clock: clock{time.Now()},
+		dir: dir, held: held, order: o, board: newBoard(), clock: clock{time.Now()},
 		state:   state{Version: stateVersion, Execution: o.Spec.Execution, Boot: boot, Supervisor: self},
-		writer:  newSegmentWriter(dir),
+		writer:  newSegmentWriter(heldPath(held)),
 		gather:  gather{limit: o.Spec.OutputLimit},
 		chunks:  make(chan chunk),
 		cancels: make(chan time.Duration),
@@ -263,7 +270,7 @@ func (s *supervisor) finish() {
 	if s.exit == nil {
 		s.exit = s.outcome()
 	}
-	if err := errors.Join(s.writer.end(), writeExit(s.dir, *s.exit)); err != nil && !s.removed() {
+	if err := errors.Join(s.writer.end(), writeExit(heldPath(s.held), *s.exit)); err != nil && !s.removed() {
 		s.retry.Reset(retryAfter)
 		return
 	}
@@ -271,12 +278,19 @@ func (s *supervisor) finish() {
 	s.board.post(note{noteExit, s.writer.next - 1})
 }
 
-// removed tells whether the directory is gone, with whoever would have read it: the
-// script still has its limits, but what becomes of it is of no interest any more.
+// removed tells whether the directory is gone, or another has its place, with whoever would
+// have read it: the script still has its limits, but what becomes of it is of no interest any more.
 func (s *supervisor) removed() bool {
-	_, err := os.Stat(s.dir)
-	return errors.Is(err, fs.ErrNotExist)
+	now, err := os.Stat(s.dir)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+	}
+	then, err := s.held.Stat()
+	return err == nil && !os.SameFile(then, now)
 }
+
+// heldPath names an open directory, whatever has become of its name.
+func heldPath(d *os.File) string { return filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd()))) }
 
 func (s *supervisor) outcome() *Exit {
 	e := &Exit{

@@ -70,13 +70,14 @@ func TestUser(t *testing.T) {
 	}
 }
 
-// long is a script that counts its starts outside, and goes on when told.
+// long is a script that counts its starts outside, and goes on when told, or when the test
+// has ended.
 func long(dir string) string {
 	return "cd " + dir + `
 echo start >> starts
 echo one
-while [ ! -e a ]; do sleep 0.02; done; echo two
-while [ ! -e b ]; do sleep 0.02; done; echo three
+while [ ! -e a -a -d ` + dir + ` ]; do sleep 0.02; done; echo two
+while [ ! -e b -a -d ` + dir + ` ]; do sleep 0.02; done; echo three
 `
 }
 
@@ -192,7 +193,7 @@ func TestCancelEndsChildren(t *testing.T) {
 	s.run(s.enrol("h"), "--transport", "poll")
 	trace := t.TempDir()
 	job := s.submit("h", "cd "+trace+`
-sh -c 'trap "" TERM; echo $$ > deaf; while :; do sleep 0.1; done' &
+sh -c 'trap "" TERM; echo $$ > deaf; while [ -d "$PWD" ]; do sleep 0.1; done' &
 while [ ! -s deaf ]; do sleep 0.02; done
 echo ready; wait`, func(r *api.JobRequest) { r.Grace = api.Duration(time.Second) })
 	s.until(job, "h", func(api.Execution) bool { return s.output(job, "h") == "ready\n" })
@@ -386,7 +387,7 @@ func TestSettings(t *testing.T) {
 	trace := t.TempDir()
 	// Two at a time: each waits for the other.
 	meet := func(mine, other string) string {
-		return "cd " + trace + "; touch " + mine + "; while [ ! -e " + other + " ]; do sleep 0.02; done; echo met"
+		return "cd " + trace + "; touch " + mine + "; while [ ! -e " + other + " -a -d " + trace + " ]; do sleep 0.02; done; echo met"
 	}
 	jobs := []string{s.submit("h", meet("x", "y")), s.submit("h", meet("y", "x"))}
 	for _, job := range jobs {

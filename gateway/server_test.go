@@ -110,6 +110,7 @@ func TestReadyFollowsStoreAndDrain(t *testing.T) {
 func TestDrain(t *testing.T) {
 	complained := make(chan struct{}, 1)
 	b := newBedOn(t, newStore(t), newSigner(t), func(c *ServerConfig) {
+		c.DrainTime = time.Hour
 		c.Gateway.Log = slog.New(slog.NewTextHandler(complaint(complained), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	})
 	m := b.enroll("web-1", nil)
@@ -164,9 +165,9 @@ func TestDrain(t *testing.T) {
 		t.Errorf("%+v", j)
 	}
 	ws.Close(websocket.StatusNormalClosure, "")
-	at := time.Now()
-	if err := <-stopped; err != nil || time.Since(at) > 5*time.Second {
-		t.Errorf("stopped %v after the last had gone: %v", time.Since(at), err)
+	// It doesn't use up its drain time, which is longer than any test.
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -64,11 +64,10 @@ func TestRevokeAndEnrolAnew(t *testing.T) {
 	}()
 	b.inState(job.ID, "web-1", "leased")
 	until(t, "the poll is held", func() bool { return b.g.polls.Stats().Held == 1 })
-	at := time.Now()
 	b.ask("POST", "/v1/hosts/web-1/revoke", b.operator(), nil).is(204, "")
 	b.ask("POST", "/v1/hosts/web-1/revoke", b.operator(), nil).is(204, "")
-	if a := <-polled; a.status < 400 || time.Since(at) > 10*time.Second {
-		t.Errorf("the held poll ended after %v with %d %s", time.Since(at), a.status, a.body)
+	if a := <-polled; a.status < 400 {
+		t.Errorf("the held poll ended with %d %s", a.status, a.body)
 	}
 	b.ask("GET", m.pollPath("0s"), m.token(), nil).is(403, codeRevoked)
 	m.post(&wire.Hello{Generation: "g", Nonce: "n"}).is(403, codeRevoked)

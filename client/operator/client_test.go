@@ -382,10 +382,9 @@ func TestExtraCA(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		began := time.Now()
 		j, err := c.Job(t.Context(), "j", JobOptions{})
-		if (err == nil) != trusted || time.Since(began) > 5*time.Second {
-			t.Errorf("trusted %v: %v after %v", trusted, err, time.Since(began))
+		if (err == nil) != trusted {
+			t.Errorf("trusted %v: %v", trusted, err)
 		}
 		if trusted && j.ID != "Bearer t" {
 			t.Errorf("the token arrived as %q", j.ID)

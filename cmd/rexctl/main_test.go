@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
@@ -130,10 +129,9 @@ func interrupt(t *testing.T, sig os.Signal) {
 	if err := cmd.Process.Signal(sig); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 130 || time.Since(began) > 5*time.Second {
-		t.Errorf("exit status %d after %v", code, time.Since(began))
+	if code := cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("exit status %d", code)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

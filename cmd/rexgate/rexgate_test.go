@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rexgate/rexgate/gateway/api"
 )
@@ -391,9 +390,8 @@ func TestVersionAndHelp(t *testing.T) {
 	if r.status != 0 || !strings.Contains(r.out, "serve") {
 		t.Errorf("%+v", r)
 	}
-	start := time.Now()
 	r = runs(t, program(t, dir, "serve", "--help"))
-	if r.status != 0 || !strings.Contains(r.out, "--behind-proxy") || time.Since(start) > 10*time.Second {
+	if r.status != 0 || !strings.Contains(r.out, "--behind-proxy") {
 		t.Errorf("%+v", r)
 	}
 }

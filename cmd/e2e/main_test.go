@@ -49,11 +49,17 @@ func need(t *testing.T, tool string) string {
 			return found
 		}
 	}
-	if os.Getenv("REXGATE_TEST_REQUIRE") == "1" {
-		t.Fatalf("%s is not installed, and is required", tool)
-	}
-	t.Skipf("%s is not installed", tool)
+	unavailable(t, "find %s: it isn't installed", tool)
 	return ""
+}
+
+// unavailable skips a test that needs what isn't here, unless all tests are required to run.
+func unavailable(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("REXGATE_TEST_REQUIRE") == "1" {
+		t.Fatalf("required, but can't "+format, args...)
+	}
+	t.Skipf("can't "+format, args...)
 }
 
 // proc is a running program.

@@ -24,7 +24,7 @@ func tlsSite(t *testing.T) *site {
 	t.Helper()
 	ip := fmt.Sprintf("127.44.3.%d", lastLoopback.Add(1))
 	if l, err := net.Listen("tcp", ip+":443"); err != nil {
-		t.Skipf("only root may listen on port 443: %v", err)
+		unavailable(t, "listen on port 443, as only root may: %v", err)
 	} else {
 		l.Close()
 	}

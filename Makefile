@@ -26,7 +26,7 @@ test: tools ## everything, with the race detector, on real parts; nothing may be
 	@.ci/test $(PKG)
 
 test-quick: ## only what needs nothing but Go; says what it skipped
-	$(GO) test -run '$(RUN)' $(PKG)
+	$(GO) tool gotestsum --format pkgname -- -run '$(RUN)' $(PKG)
 
 lint: ## formatting, vet, staticcheck
 	@fmt=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$fmt" ]; then echo "not formatted by gofmt:"; echo "$$fmt"; exit 1; fi

@@ -93,7 +93,7 @@ func squid(t *testing.T, password string, connectTo ...string) (addr string) {
 	auth, allow := "", "localhost"
 	if password != "" {
 		helper := need(t, "/usr/lib/squid/basic_ncsa_auth", "/usr/lib64/squid/basic_ncsa_auth")
-		hash, err := exec.Command("openssl", "passwd", "-apr1", password).Output()
+		hash, err := exec.Command(need(t, "/usr/bin/openssl", "/bin/openssl"), "passwd", "-apr1", password).Output()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,18 +14,18 @@ import (
 
 // Scripts that Redis has forgotten are sent again.
 func TestScriptFlush(t *testing.T) {
-	for name, start := range map[string]func() (string, []*redistest.Server){
-		"standalone": func() (string, []*redistest.Server) {
+	for name, start := range map[string]func(*testing.T) (string, []*redistest.Server){
+		"standalone": func(t *testing.T) (string, []*redistest.Server) {
 			s := redistest.Start(t)
 			return s.URL, []*redistest.Server{s}
 		},
-		"cluster": func() (string, []*redistest.Server) {
+		"cluster": func(t *testing.T) (string, []*redistest.Server) {
 			c := redistest.StartCluster(t, 3)
 			return c.URL, c.Nodes
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			url, nodes := start()
+			url, nodes := start(t)
 			f := newFleet(t, open(t, redisqueue.Options{URL: url}), 20, numbered)
 			flush := func() {
 				for _, n := range nodes {

@@ -38,7 +38,7 @@ func ParseMode(s string) (Mode, error) {
 	return "", fmt.Errorf("transport %q: must be auto, socket or poll", s)
 }
 
-// Config is what a Link needs. Gateways and Identity are required.
+// Config is what a Link needs. Gateways (or Ways) and Identity are required.
 type Config struct {
 	// Gateways are base URLs, http or https, tried in this order from the one
 	// that worked last.
@@ -46,6 +46,8 @@ type Config struct {
 	Identity Identity
 	Mode     Mode
 	Network  Network
+	// Ways, if set, takes the place of Gateways and Network.
+	Ways *Ways
 	// StateFile keeps what worked last, so that a restart begins with it; "" keeps
 	// nothing.
 	StateFile string
@@ -54,6 +56,8 @@ type Config struct {
 	// OnStatus is called with each change, from one goroutine at a time; it must
 	// not block. It may be nil.
 	OnStatus func(Status)
+	// Observer is told more, for measurements; it may be nil.
+	Observer *Observer
 	Timing   Timing
 }
 
@@ -122,7 +126,7 @@ func NewLink(cfg Config) (*Link, error) {
 	if cfg.Identity == nil {
 		return nil, errors.New("link: no identity")
 	}
-	if len(cfg.Gateways) == 0 {
+	if len(cfg.Gateways) == 0 && cfg.Ways == nil {
 		return nil, errors.New("link: no gateway URL")
 	}
 	mode, err := ParseMode(string(cfg.Mode))
@@ -135,9 +139,12 @@ func NewLink(cfg Config) (*Link, error) {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	if l.endpoints, err = cfg.Network.endpoints(cfg.Gateways); err != nil {
-		return nil, err
+	if cfg.Ways == nil {
+		if cfg.Ways, err = NewWays(cfg.Gateways, cfg.Network); err != nil {
+			return nil, err
+		}
 	}
+	l.endpoints = cfg.Ways.endpoints
 	l.choice = newChoice(mode, cfg.Timing, len(l.endpoints), rand.Float64)
 	l.status.notify = cfg.OnStatus
 	return l, nil

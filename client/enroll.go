@@ -69,7 +69,7 @@ func Enroll(ctx context.Context, cfg EnrollConfig) (*HostIdentity, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := enroll(ctx, ep, cfg, key)
+	answer, err := enroll(ctx, ep, cfg.Token, cfg.Host, key)
 	if err != nil {
 		return nil, err
 	}
@@ -112,19 +112,19 @@ func readEnrollToken(token string) (wire.EnrollClaims, error) {
 	return claims.EnrollClaims, nil
 }
 
-func enroll(ctx context.Context, ep *endpoint, cfg EnrollConfig, key ed25519.PrivateKey) (wire.EnrollAnswer, error) {
+func enroll(ctx context.Context, ep *endpoint, token, host string, key ed25519.PrivateKey) (wire.EnrollAnswer, error) {
 	var answer wire.EnrollAnswer
 	body, err := json.Marshal(wire.EnrollRequest{
-		Host:      cfg.Host,
+		Host:      host,
 		PublicKey: key.Public().(ed25519.PublicKey),
-		Proof:     ed25519.Sign(key, wire.EnrollProof(cfg.Host, cfg.Token)),
+		Proof:     ed25519.Sign(key, wire.EnrollProof(host, token)),
 	})
 	if err != nil {
 		return answer, err
 	}
 	for {
 		rctx, cancel := context.WithTimeout(ctx, Timing{}.withDefaults().Request)
-		a, err := send(rctx, ep, cfg.Token, http.MethodPost, wire.PathEnroll, body)
+		a, err := send(rctx, ep, token, http.MethodPost, wire.PathEnroll, body)
 		cancel()
 		if err != nil {
 			return answer, fmt.Errorf("enrol with %s: %w", ep.url, err)

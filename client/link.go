@@ -232,6 +232,7 @@ func (l *Link) troubled(ep *endpoint, a answer) {
 // once, not at each attempt.
 func (l *Link) closed(tr Transport, ep *endpoint, o outcome) {
 	next := l.choice.next(time.Now())
+	opened := l.status.get().Up
 	l.status.update(func(s *Status) {
 		if s.Up {
 			s.Since = time.Now()
@@ -239,6 +240,7 @@ func (l *Link) closed(tr Transport, ep *endpoint, o outcome) {
 		s.Up, s.Session = false, 0
 		s.LastError, s.LastErrorAt, s.Next = o.text(), time.Now(), next.at
 	})
+	l.cfg.Observer.ended(Ended{Transport: tr, Gateway: ep.url, Opened: opened, Fault: o.fault.String(), Retry: o.retry, Err: o.err})
 	what := string(tr) + " " + ep.url + " " + o.text()
 	if o.fault == faultTerminal || o.slow && what == l.reported {
 		return // terminal: Run returns it

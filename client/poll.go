@@ -180,11 +180,14 @@ func (p *poller) poll(ctx context.Context) error {
 		}
 		cuts = 0
 		n := 0
-		switch a.status {
-		case http.StatusOK:
+		if a.status == http.StatusOK {
 			if n, err = p.receive(ctx, a); err != nil {
 				return err
 			}
+		}
+		p.l.cfg.Observer.polled(Polled{Status: a.status, Hold: hold, Took: took, Retry: a.retry, Messages: n})
+		switch a.status {
+		case http.StatusOK:
 		case http.StatusNoContent:
 		case http.StatusConflict:
 			return p.conflict(a.answer)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +29,8 @@ type Config struct {
 	Name   string // in the store: unique among the gateways that live
 	Signer *auth.Signer
 
-	// PublicURL is how hosts reach the service; it is put into enrolment tokens.
+	// PublicURL is how hosts and browsers reach the service. It is put into enrolment tokens, and
+	// its host is one that pages may come from; with https, cookies are for https only.
 	PublicURL string
 	// CASHA256 is put into enrolment tokens; see wire.EnrollClaims.
 	CASHA256 string
@@ -58,6 +60,8 @@ type Gateway struct {
 	router *mux.Router
 
 	signer *auth.Signer
+	codes  auth.Codes
+	public *url.URL // nil if not known
 	hosts  *auth.Hosts
 	gates  map[limits.Class]*limits.Gate
 	each   map[limits.Class]*limits.Each
@@ -90,8 +94,12 @@ func New(c Config) (*Gateway, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	public, err := publicURL(c.PublicURL)
+	if err != nil {
+		return nil, err
+	}
 	g := &Gateway{
-		config: c, store: c.Store, log: c.Log, signer: c.Signer,
+		public: public, config: c, store: c.Store, log: c.Log, signer: c.Signer,
 		hosts:  auth.NewHosts(c.Store, auth.HostsConfig{}),
 		gates:  map[limits.Class]*limits.Gate{},
 		each:   map[limits.Class]*limits.Each{},

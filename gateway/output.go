@@ -43,6 +43,7 @@ func (g *Gateway) output(w http.ResponseWriter, r *http.Request, c caller) error
 		q.fail(invalid("stream: %.40q is neither stdout nor stderr; leave it out for both", name))
 	}
 	follow, _ := q.boolean("follow")
+	follow = follow && r.Method != http.MethodHead
 	if q.err != nil {
 		return q.err
 	}
@@ -66,7 +67,7 @@ func (g *Gateway) output(w http.ResponseWriter, r *http.Request, c caller) error
 		defer cancel()
 		return o.follow(ctx, x, rng)
 	}
-	return o.once(r.Context(), x, rng, total)
+	return o.once(r.Context(), x, rng, total, r.Method == http.MethodHead)
 }
 
 // size is how much is stored of a stream.
@@ -148,14 +149,18 @@ func facts(h http.Header, prefix string, x queue.Execution) {
 	}
 }
 
-// once writes what is stored now.
-func (o *outputAnswer) once(ctx context.Context, x queue.Execution, rng byteRange, total int64) error {
+// once writes what is stored now, or of it the header alone.
+func (o *outputAnswer) once(ctx context.Context, x queue.Execution, rng byteRange, total int64, head bool) error {
 	h := o.header(x)
 	h.Set("Content-Length", strconv.FormatInt(rng.end-rng.start, 10))
 	status := http.StatusOK
 	if rng.given {
 		status = http.StatusPartialContent
 		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", rng.start, rng.end-1, total))
+	}
+	if head {
+		o.w.WriteHeader(status)
+		return nil
 	}
 	// The first piece before the status, so that a store that fails gets its own answer.
 	o.offset = rng.start

@@ -80,6 +80,14 @@ func TestOutput(t *testing.T) {
 			t.Errorf("%s %s: %v", c.query, c.rng, a.header)
 		}
 	}
+	for _, query := range []string{"", "?follow=true"} {
+		if a := b.ask("HEAD", path+query, b.operator(), nil).is(200, ""); a.header.Get("Content-Length") != "14" || a.header.Get(api.OutputState) != "running" || len(a.body) != 0 {
+			t.Errorf("HEAD %s: %v", query, a.header)
+		}
+	}
+	if a := b.ask("HEAD", path, b.operator(), nil, "Range", "bytes=4-8").is(206, ""); a.header.Get("Content-Range") != "bytes 4-8/14" || a.header.Get("Content-Length") != "5" {
+		t.Errorf("HEAD of a range: %v", a.header)
+	}
 	p.ends(0, 4711)
 	if a := b.ask("GET", path, b.operator(), nil).is(200, ""); a.header.Get(api.OutputTruncated) != "4711" || a.header.Get(api.OutputState) != "succeeded" {
 		t.Errorf("%v", a.header)

@@ -29,14 +29,6 @@ type route struct {
 	serve  func(*Gateway, http.ResponseWriter, *http.Request, caller) error
 }
 
-// caller is who asks.
-type caller struct {
-	operator auth.Operator
-	host     auth.Host
-	grant    auth.Grant
-	token    string // of an enrolment
-}
-
 // requestTimeout bounds a request that isn't held.
 const requestTimeout = 30 * time.Second
 
@@ -51,6 +43,10 @@ func routes() []route {
 		{name: "healthz", method: "GET", path: "/healthz", serve: (*Gateway).healthz},
 		{name: "readyz", method: "GET", path: "/readyz", serve: (*Gateway).readyz},
 		{name: "openapi", method: "GET", path: "/v1/openapi.yaml", serve: (*Gateway).openAPI},
+
+		{name: "login", method: "POST", path: "/v1/login", class: limits.Login, serve: (*Gateway).login},
+		{name: "logout", method: "DELETE", path: "/v1/login", class: limits.Login, serve: (*Gateway).logout},
+		operator("who", "GET", "/v1/login", (*Gateway).whoAmI, nil),
 
 		operator("submit", "POST", "/v1/jobs", (*Gateway).submitJob, nil, api.ScopeJobsSubmit),
 		operator("jobs", "GET", "/v1/jobs", (*Gateway).listJobs, []string{"after", "limit"}, api.ScopeJobsRead),
@@ -112,6 +108,11 @@ func (g *Gateway) newRouter() *mux.Router {
 		methods := byPath[path]
 		router.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			rt, ok := methods[r.Method]
+			if !ok && r.Method == http.MethodHead {
+				// The answer is that of GET, whose body net/http leaves out.
+				rt, ok = methods[http.MethodGet]
+				ok = ok && !rt.agent
+			}
 			if !ok {
 				g.wrongMethod(w, r, methods)
 				return
@@ -128,8 +129,11 @@ func (g *Gateway) newRouter() *mux.Router {
 
 func (g *Gateway) wrongMethod(w http.ResponseWriter, r *http.Request, methods map[string]route) {
 	var allowed []string
-	for m := range methods {
+	for m, rt := range methods {
 		allowed = append(allowed, m)
+		if m == http.MethodGet && !rt.agent {
+			allowed = append(allowed, http.MethodHead)
+		}
 	}
 	slices.Sort(allowed)
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
@@ -153,48 +157,6 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 	if err != nil {
 		g.fail(status, r, rt, err)
 	}
-}
-
-// admit finds out who asks and whether they may.
-func (g *Gateway) admit(r *http.Request, rt *route) (c caller, err error) {
-	if rt.class != "" {
-		if ok, retry := g.gates[rt.class].Admit(); !ok {
-			g.metrics.refusedClass(rt.class)
-			return c, &refusal{code: codeOverloaded, retry: retry, detail: "this gateway takes no more requests of this kind now; come back at the time of Retry-After"}
-		}
-	}
-	if rt.kind == "" {
-		return c, nil
-	}
-	token, err := auth.Bearer(r.Header)
-	if err != nil {
-		return c, err
-	}
-	var identity string
-	switch rt.kind {
-	case auth.KindOperator:
-		if c.operator, err = g.signer.VerifyOperator(token); err == nil {
-			identity, err = c.operator.Subject, c.operator.Require(rt.scopes...)
-		}
-	case auth.KindEnroll:
-		c.token = token
-		c.grant, err = g.signer.VerifyEnroll(token)
-		identity = c.grant.ID
-	case auth.KindHost:
-		c.host, err = g.hosts.Verify(r.Context(), token)
-		identity = string(c.host.ID)
-	}
-	if err != nil {
-		return c, err
-	}
-	if ok, retry := g.each[rt.class].Admit(identity); !ok {
-		g.metrics.refusedEach(rt.class)
-		return c, &refusal{code: codeRateLimited, retry: retry, detail: "too many requests of this kind by this identity; come back at the time of Retry-After"}
-	}
-	if !rt.agent {
-		err = parseQuery(r, rt.query).err
-	}
-	return c, err
 }
 
 // recorder remembers the status of an answer. Unwrap lets what is beneath be

@@ -1,8 +1,10 @@
 // Package auth makes and checks the tokens of the service. All are JWTs signed
-// with Ed25519 (EdDSA, pinned), of three kinds that never stand in for each
+// with Ed25519 (EdDSA, pinned), of four kinds that never stand in for each
 // other:
 //
 //   - operator: signed by the gateway's own key ([Signer]); carries scopes.
+//   - browser: signed by the same key in exchange for an operator's token or a
+//     once-only code ([Codes]); good in a cookie only, where the others aren't.
 //   - enroll: signed by the same key; lets a new host register its key.
 //   - host: signed by the host with the key it enrolled ([Hosts]); the gateway
 //     knows only the public half and can't make one.

@@ -74,7 +74,11 @@ func (s *Signer) SignOperator(o Operator, ttl time.Duration) (token string, expi
 
 // VerifyOperator checks an operator's token. Errors are *Error.
 func (s *Signer) VerifyOperator(token string) (Operator, error) {
-	if _, err := peek(token, KindOperator); err != nil {
+	return s.verifyOperator(token, KindOperator)
+}
+
+func (s *Signer) verifyOperator(token string, kind Kind) (Operator, error) {
+	if _, err := peek(token, kind); err != nil {
 		return Operator{}, err
 	}
 	var c operatorClaims
@@ -82,7 +86,7 @@ func (s *Signer) VerifyOperator(token string) (Operator, error) {
 		return Operator{}, err
 	}
 	// The signed claims decide, whatever a second reading of the JSON might yield.
-	if c.Kind != KindOperator || c.Subject == "" {
+	if c.Kind != kind || c.Subject == "" {
 		return Operator{}, refuse(Malformed, "the token names no operator")
 	}
 	return Operator{Subject: c.Subject, Scopes: strings.Fields(c.Scope), Expires: c.ExpiresAt.Time}, nil

@@ -19,6 +19,7 @@ const (
 	KindOperator Kind = "operator"
 	KindEnroll   Kind = "enroll"
 	KindHost     Kind = "host"
+	KindBrowser  Kind = "browser"
 )
 
 // called is how messages name a kind.
@@ -30,6 +31,8 @@ func (k Kind) called() string {
 		return "an enrolment token"
 	case KindHost:
 		return "a host's token"
+	case KindBrowser:
+		return "a browser's cookie"
 	}
 	return fmt.Sprintf("a token of kind %.20q", string(k))
 }
@@ -37,7 +40,7 @@ func (k Kind) called() string {
 // Bounds of tokens.
 const (
 	MaxToken = 8 << 10          // bytes
-	Leeway   = 10 * time.Second // for clocks that differ
+	Leeway   = 10 * time.Second // beyond a token's times, for clocks that differ
 )
 
 // Reason classifies an [Error].
@@ -49,7 +52,7 @@ const (
 	Malformed Reason = "malformed" // not a token, or without needed claims
 	WrongKind Reason = "wrong_kind"
 	BadKey    Reason = "bad_key"  // the signature isn't by the key it must be by
-	Unknown   Reason = "unknown"  // no such host
+	Unknown   Reason = "unknown"  // no such host, or code
 	Time      Reason = "time"     // expired, not valid yet, or too long: mind the gateway's clock
 	Revoked   Reason = "revoked"  // the host is barred
 	Scope     Reason = "scope"    // the operator may not do this

@@ -27,10 +27,11 @@ const (
 	Upgrade  Class = "upgrade"
 	Script   Class = "script"
 	Operator Class = "operator"
+	Login    Class = "login"
 )
 
 // Classes lists all classes.
-func Classes() []Class { return []Class{Enroll, Poll, Messages, Upgrade, Script, Operator} }
+func Classes() []Class { return []Class{Enroll, Poll, Messages, Upgrade, Script, Operator, Login} }
 
 // Rate is a number of requests a second, and how many may come at once.
 type Rate struct {
@@ -53,6 +54,7 @@ func Defaults(perSecond, pollsPerSecond float64) map[Class]Limit {
 		Poll:     {All: rateOf(2 * pollsPerSecond), Each: Rate{PerSecond: 10, Burst: 50}},
 		Messages: {All: rateOf(5 * max(pollsPerSecond, perSecond)), Each: Rate{PerSecond: 50, Burst: 200}},
 		Script:   {All: rateOf(perSecond), Each: Rate{PerSecond: 5, Burst: 50}},
+		Login:    {All: Rate{PerSecond: 100, Burst: 200}, Each: Rate{PerSecond: 1, Burst: 30}},
 		Operator: {All: Rate{PerSecond: 2000, Burst: 4000}, Each: Rate{PerSecond: 500, Burst: 2000}},
 	}
 }

@@ -244,27 +244,6 @@ func FuzzCloseReason(f *testing.F) {
 	})
 }
 
-func BenchmarkDecode(b *testing.B) {
-	frame, _ := Encode(samples()[8], samples()[10], samples()[11], samples()[14])
-	b.SetBytes(int64(len(frame)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := Decode(frame); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkEncodeJob(b *testing.B) {
-	m := samples()[1]
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := Encode(m); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 // TestEncodeIsJSON holds what Encode builds by hand against the standard
 // library.
 func TestEncodeIsJSON(t *testing.T) {

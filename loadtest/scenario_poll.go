@@ -1,0 +1,22 @@
+package loadtest
+
+import (
+	"context"
+	"time"
+
+	"github.com/rexgate/rexgate/loadtest/report"
+)
+
+// polls lets hosts poll for a while with nothing to do, and then gives all of them a job.
+func polls() Scenario {
+	return Scenario{
+		Name: "poll", About: "all hosts on the poll: rate, latency and interval of empty polls, then one instant job",
+		Hosts: 1000, Mix: "poll", Script: "echo hello\n", For: time.Minute,
+		do: func(ctx context.Context, r *run) error {
+			if err := r.watchPolls(ctx, report.PhaseIdle, r.cfg.For); err != nil {
+				return err
+			}
+			return oneJob(ctx, r)
+		},
+	}
+}

@@ -1,0 +1,160 @@
+// The frame of the page: who is logged in, which view is shown, how the connection is.
+
+import { html, render, useEffect, useMemo, useRef, useState } from "./ui.js"
+import * as api from "./api.js"
+import { clean } from "./text.js"
+import { clock } from "./format.js"
+import { Model } from "./model.js"
+import { parse, takeLogin, toJobs, topics } from "./route.js"
+import { socket, sse } from "./transports.js"
+import { Watch } from "./watch.js"
+import { Job } from "./views/job.js"
+import { Jobs } from "./views/jobs.js"
+import { Login } from "./views/login.js"
+import { Fault } from "./views/parts.js"
+
+const time = {
+  now: () => Date.now(),
+  setTimeout: (f, ms) => setTimeout(f, ms),
+  clearTimeout: (id) => clearTimeout(id),
+}
+
+function App() {
+  const [session, setSession] = useState() // undefined: not known yet; null: nobody is logged in
+  const [problem, setProblem] = useState()
+  const [route, setRoute] = useState(() => parse(location.hash))
+
+  useEffect(() => {
+    const start = async (code) => {
+      try {
+        setSession(await (code ? api.login({ code }) : api.whoAmI()))
+      } catch (e) {
+        setSession(null)
+        // That nobody is logged in needs no words.
+        if (code || e.status !== 401) setProblem(e)
+      }
+    }
+    const moved = () => {
+      const code = takeLogin(location, history)
+      setRoute(parse(location.hash))
+      if (code) start(code)
+    }
+    addEventListener("hashchange", moved)
+    start(takeLogin(location, history))
+    setRoute(parse(location.hash))
+    return () => removeEventListener("hashchange", moved)
+  }, [])
+
+  const loggedIn = (s) => {
+    setProblem(undefined)
+    setSession(s)
+  }
+  const loggedOut = (why) => {
+    setProblem(why)
+    setSession(null)
+  }
+  if (session === undefined) return html`<${Bar} />`
+  if (session === null) return html`<${Bar} /><${Login} problem=${problem} onLogin=${loggedIn} />`
+  return html`<${Inside} session=${session} route=${route} onLogout=${loggedOut} />`
+}
+
+// Inside is what only those who are logged in see.
+function Inside({ session, route, onLogout }) {
+  const model = useMemo(() => new Model(), [session.subject])
+  const memory = useRef({})
+  const watch = useRef()
+  const [status, setStatus] = useState({ state: "connecting" })
+  const [seen, setSeen] = useState() // when what is shown was last true
+  const last = useRef({})
+  const wanted = topics(route)
+  const key = wanted.join(" ")
+
+  useEffect(() => {
+    model.watch(wanted)
+    if (wanted.length === 0) return undefined
+    let timer
+    const show = (s) => {
+      if (last.current.state === "live" && s.state !== "live") setSeen(Date.now())
+      last.current = s
+      clearTimeout(timer)
+      // Another view needs another connection: not worth a word if it comes soon.
+      if (s.state === "connecting") timer = setTimeout(() => setStatus(s), 600)
+      else setStatus(s)
+    }
+    const w = new Watch({
+      topics: wanted, transports: [socket, sse], memory: memory.current, clock: time, random: Math.random,
+      onMessage: (m) => model.apply(m),
+      onTime: (ms) => model.time(ms),
+      onStatus: show,
+      onUnauthorized: (p) => onLogout(p),
+    })
+    watch.current = w
+    return () => {
+      clearTimeout(timer)
+      w.close()
+    }
+  }, [key, session])
+
+  // What is back in sight or on the network doesn't wait for its turn.
+  useEffect(() => {
+    const now = () => !document.hidden && watch.current?.now()
+    addEventListener("online", now)
+    document.addEventListener("visibilitychange", now)
+    return () => {
+      removeEventListener("online", now)
+      document.removeEventListener("visibilitychange", now)
+    }
+  }, [])
+
+  const logout = async () => {
+    try {
+      await api.logout()
+      onLogout()
+    } catch (e) {
+      onLogout(e)
+    }
+  }
+  return html`
+    <${Bar}>
+      <${Connection} status=${status} seen=${seen} />
+      <span class="who">${clean(session.subject, 100)}</span>
+      <button type="button" class="quiet" onClick=${logout}>Log out</button>
+    <//>
+    <div class="view ${status.state === "live" ? "" : "old"}">
+      ${status.state === "refused" && html`<div class="page"><${Fault} problem=${status.problem ?? {}} /></div>`}
+      <${View} model=${model} route=${route} session=${session} />
+    </div>`
+}
+
+function View({ model, route, session }) {
+  switch (route.view) {
+    case "jobs": return html`<${Jobs} model=${model} />`
+    case "job": return html`<${Job} key=${route.job} model=${model} id=${route.job} host=${route.host} session=${session} />`
+  }
+  return html`<main class="page"><h1>Nothing is here</h1><p><a href=${toJobs}>All jobs</a></p></main>`
+}
+
+const Bar = ({ children }) => html`<header class="top">
+  <a class="brand" href=${toJobs}><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 20V9a5 5 0 0 1 5-5h6a5 5 0 0 1 5 5v11M12 20v-9M8.5 13.5L12 10l3.5 3.5" /></svg>rexgate</a>
+  ${children}
+</header>`
+
+// Connection tells whether what is shown is what is.
+function Connection({ status, seen }) {
+  const [, tick] = useState(0)
+  useEffect(() => {
+    if (status.state !== "waiting") return undefined
+    const timer = setInterval(() => tick((n) => n + 1), 250)
+    return () => clearInterval(timer)
+  }, [status])
+  const since = seen && status.state !== "live" ? `; this is from ${clock(seen)}` : ""
+  const left = Math.max(0, Math.ceil((status.until - Date.now()) / 1000))
+  const text = { live: "Live", connecting: "Connecting", refused: "Refused", waiting: `Reconnecting in ${left} s` }[status.state]
+  // Read out when it changes, not at each second of the countdown.
+  const said = { live: "Live", connecting: "", refused: "Refused", waiting: "The connection is lost; reconnecting" }[status.state]
+  return html`<span class="connection c-${status.state}" title=${status.transport === "sse" ? "over server-sent events" : ""}>
+      <i aria-hidden="true" /><span aria-hidden="true">${text}<span class="since">${since}</span></span>
+    </span><span class="live" role="status">${said}</span>`
+}
+
+render(html`<${App} />`, document.getElementById("app"))

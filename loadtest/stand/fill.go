@@ -70,7 +70,7 @@ func (p phase) usage(role string) report.Usage {
 	a, b := p.begin.roles[role], p.end.roles[role]
 	return report.Usage{
 		Phase: p.name, Took: report.Duration(p.end.at.Sub(p.begin.at)), User: report.Duration(b.user - a.user), System: report.Duration(b.system - a.system),
-		RSSBytes: b.rss, RSSPeak: max(p.peak[role], b.rss), PSSBytes: b.pss, Threads: b.threads, Descriptors: b.descriptors, More: b.more,
+		RSSBytes: b.rss, RSSPeak: p.peak[role], PSSBytes: b.pss, Threads: b.threads, Descriptors: b.descriptors, More: b.more,
 	}
 }
 

@@ -97,6 +97,19 @@ type phase struct {
 	sockets    sockets
 }
 
+func newPhase(name string, begin sample) phase {
+	p := phase{name: name, begin: begin, peak: map[string]int64{}}
+	p.raise(begin)
+	return p
+}
+
+// raise raises the peaks to what a sample shows.
+func (p *phase) raise(now sample) {
+	for role, u := range now.roles {
+		p.peak[role] = max(p.peak[role], u.rss)
+	}
+}
+
 // StartSampler begins to sample, in a first phase of this name. interval <= 0 is the default. Stop ends it.
 // It is an error if one of the targets can't be read.
 func StartSampler(ctx context.Context, interval time.Duration, phase string, targets ...Target) (*Sampler, error) {
@@ -122,7 +135,7 @@ func (s *Sampler) begin(ctx context.Context, name string, targets []Target) erro
 			return err
 		}
 	}
-	s.phases = []phase{{name: name, begin: s.read(ctx, true), peak: map[string]int64{}}}
+	s.phases = []phase{newPhase(name, s.read(ctx, true))}
 	return nil
 }
 
@@ -156,8 +169,9 @@ func (s *Sampler) call(last bool, do func()) {
 	}
 }
 
-// Add samples one more process from now on. Its CPU time counts from here.
-func (s *Sampler) Add(ctx context.Context, t Target) (err error) {
+// Add samples one more process from now on. Its CPU time counts from here. After Stop it is an error.
+func (s *Sampler) Add(ctx context.Context, t Target) error {
+	err := errors.New("the sampler has stopped")
 	s.call(false, func() { err = s.add(ctx, t) })
 	return err
 }
@@ -176,7 +190,7 @@ func (s *Sampler) add(ctx context.Context, t Target) error {
 func (s *Sampler) Phase(ctx context.Context, name string) {
 	s.call(false, func() {
 		end := s.endPhase(ctx)
-		s.phases = append(s.phases, phase{name: name, begin: end, peak: map[string]int64{}})
+		s.phases = append(s.phases, newPhase(name, end))
 	})
 }
 
@@ -200,10 +214,7 @@ func (s *Sampler) endPhase(ctx context.Context) sample {
 
 // keep notes a sample for the series and the peaks.
 func (s *Sampler) keep(now sample) {
-	p := &s.phases[len(s.phases)-1]
-	for role, u := range now.roles {
-		p.peak[role] = max(p.peak[role], u.rss)
-	}
+	s.phases[len(s.phases)-1].raise(now)
 	if s.skipped++; s.skipped < s.sparse {
 		return
 	}

@@ -284,7 +284,7 @@ func TestTicksAreBounded(t *testing.T) {
 	begun := at.at
 	const n = 5 * maxTicks
 	for i := 1; i <= n; i++ {
-		now := sample{at: begun.Add(time.Duration(i) * time.Second), roles: map[string]usage{"x": {user: time.Duration(i) * time.Second / 2, rss: int64(i)}}}
+		now := sample{at: begun.Add(time.Duration(i) * time.Second), roles: map[string]usage{"x": {user: time.Duration(i) * time.Second / 2, rss: int64(i) << 20}}}
 		s.keep(now)
 	}
 	if len(s.ticks) > maxTicks || len(s.ticks) < maxTicks/2 {
@@ -296,7 +296,7 @@ func TestTicksAreBounded(t *testing.T) {
 			t.Fatalf("%v cores at %v, where it was 0.5 all the time", v, r.Series[0].Times[i])
 		}
 	}
-	if peak := r.Processes[0].Phases[0].RSSPeak; peak != n {
+	if peak := r.Processes[0].Phases[0].RSSPeak; peak != n<<20 {
 		t.Errorf("peak %d of %d", peak, n)
 	}
 }

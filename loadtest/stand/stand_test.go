@@ -245,6 +245,13 @@ func TestDieWithParent(t *testing.T) {
 				}
 				pids = append(pids, pid)
 			}
+			t.Cleanup(func() {
+				for _, pid := range pids {
+					if !ended(pid) {
+						_ = unix.Kill(pid, unix.SIGKILL)
+					}
+				}
+			})
 			if err := parent.cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}

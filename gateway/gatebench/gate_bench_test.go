@@ -2,6 +2,7 @@ package gatebench
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -10,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"net"
@@ -26,6 +28,7 @@ import (
 	"time"
 
 	"github.com/rexgate/rexgate/gateway"
+	"github.com/rexgate/rexgate/gateway/api"
 	"github.com/rexgate/rexgate/gateway/auth"
 	"github.com/rexgate/rexgate/poll"
 	"github.com/rexgate/rexgate/queue"
@@ -40,6 +43,7 @@ const patience = 2 * time.Minute
 type gate struct {
 	testing.TB
 	store   queue.Store
+	signer  *auth.Signer
 	gateway *gateway.Gateway
 	url     string
 	targets []queue.Target
@@ -65,7 +69,7 @@ func newGate(tb testing.TB, hosts int, withTLS bool) *gate {
 		ReconnectHosts: 1_000_000, ReconnectWindow: time.Minute, // limits aren't measured
 		Poll: poll.Config{Rate: 100_000, Held: hosts + 1, MaxWait: 10 * time.Minute},
 	}}
-	g := &gate{TB: tb, store: store, url: "http://" + ln.Addr().String()}
+	g := &gate{TB: tb, store: store, signer: c.Gateway.Signer, url: "http://" + ln.Addr().String()}
 	if withTLS {
 		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(tb)}, MinVersion: tls.VersionTLS12}
 		g.url = "https://" + ln.Addr().String()
@@ -112,15 +116,29 @@ func (g *gate) enrol(n int) {
 // job runs an instant job on hosts, to its end.
 func (g *gate) job(targets []queue.Target) {
 	g.Helper()
-	script := []byte("echo hello\n")
-	j := queue.Job{ID: queue.NewJobID(time.Now()), Spec: queue.Spec{}.WithDefaults(), CreatedBy: "bench", Selection: "all",
-		ScriptSize: int64(len(script)), ScriptSHA256: queue.ScriptDigest(script)}
-	ctx := context.Background()
-	if _, _, err := g.store.Submit(ctx, queue.NewJob{Job: j, Script: script, Targets: targets}); err != nil {
+	req := api.JobRequest{Script: "echo hello\n", Hosts: make([]string, len(targets))}
+	for i, t := range targets {
+		req.Hosts[i] = string(t.Host)
+	}
+	body, err := json.Marshal(req)
+	if err != nil {
 		g.Fatal(err)
 	}
+	token, _, err := g.signer.SignOperator(auth.Operator{Subject: "bench", Scopes: auth.Scopes()}, time.Hour)
+	if err != nil {
+		g.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPost, "/v1/jobs", bytes.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	g.gateway.ServeHTTP(w, r)
+	var job api.Job
+	if err := json.Unmarshal(w.Body.Bytes(), &job); err != nil || job.ID == "" {
+		g.Fatalf("submit: %d %s", w.Code, w.Body)
+	}
 	g.until("the job has ended on all hosts", func() bool {
-		st, err := g.store.Job(ctx, j.ID)
+		st, err := g.store.Job(context.Background(), queue.JobID(job.ID))
 		if err != nil {
 			g.Fatal(err)
 		}
@@ -251,6 +269,18 @@ func processorTime(tb testing.TB) time.Duration {
 		tb.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// use is what this process has used so far.
+type use struct {
+	cpu            time.Duration
+	objects, bytes float64 // allocated
+}
+
+func used(tb testing.TB) use {
+	var ms runtime.MemStats
+	runtime.ReadMemStats(&ms)
+	return use{processorTime(tb), float64(ms.Mallocs), float64(ms.TotalAlloc)}
 }
 
 func number(name string, otherwise int) int {

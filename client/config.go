@@ -66,7 +66,7 @@ type Timing struct {
 	Handshake   time.Duration // dialling, with proxy, TLS and upgrade; 20 s
 	Welcome     time.Duration // from hello to welcome; 20 s
 	Request     time.Duration // a POST, and what a poll may take beyond its wait; 30 s
-	Wait        time.Duration // of a poll; 50 s less up to a tenth of jitter
+	Wait        time.Duration // of a poll; 50 s less up to a tenth of jitter; negative = it isn't to be held
 	BackoffBase time.Duration // 1 s
 	BackoffCap  time.Duration // 5 min
 	Stable      time.Duration // a session this old resets the backoff; 1 min

@@ -225,6 +225,7 @@ func (l *Link) opened(tr Transport, ep *endpoint, session int64) {
 // troubled notes a refusal that the session sits out.
 func (l *Link) troubled(ep *endpoint, a answer) {
 	l.status.update(func(s *Status) { s.LastError, s.LastErrorAt = a.err().Error(), time.Now() })
+	l.cfg.Observer.refused(a.err())
 	l.log.Debug("asked to wait", "gateway", ep.url, "err", a.err(), "in", a.retry)
 }
 

@@ -9,6 +9,8 @@ type Observer struct {
 	Ended func(Ended)
 	// Polled: a poll was answered.
 	Polled func(Polled)
+	// Refused: a poll or a POST was answered with a refusal that the session sits out.
+	Refused func(error)
 }
 
 // Ended is how a session or an attempt has ended.
@@ -33,6 +35,12 @@ type Polled struct {
 func (o *Observer) ended(e Ended) {
 	if o != nil && o.Ended != nil {
 		o.Ended(e)
+	}
+}
+
+func (o *Observer) refused(err error) {
+	if o != nil && o.Refused != nil {
+		o.Refused(err)
 	}
 }
 

@@ -240,7 +240,7 @@ func (p *poller) pause(ctx context.Context, wait time.Duration) bool {
 
 // hold is how long the next poll asks to be held.
 func (p *poller) hold() time.Duration {
-	if p.once != nil {
+	if p.once != nil || p.wait < 0 {
 		return 0
 	}
 	return (p.wait - time.Duration(rand.Float64()*float64(p.wait/10))).Round(time.Millisecond)

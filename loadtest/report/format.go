@@ -77,3 +77,27 @@ func formatBytes(n float64) string {
 	}
 	return digits(n) + " " + units[i]
 }
+
+// formatUnit writes a figure in its unit.
+func formatUnit(v float64, unit string) string {
+	switch unit {
+	case "s":
+		return formatDuration(time.Duration(math.Round(v * float64(time.Second))))
+	case "bytes":
+		return formatBytes(v)
+	case "/s":
+		return digits(v) + "/s"
+	case "":
+		return digits(v)
+	}
+	return digits(v) + " " + unit
+}
+
+// trimNumber writes a number with so many decimals; what rounds to zero has no sign.
+func trimNumber(v float64, decimals int) string {
+	text := strconv.FormatFloat(v, 'f', decimals, 64)
+	if strings.Trim(text, "-0.") == "" {
+		return strings.TrimPrefix(text, "-")
+	}
+	return text
+}

@@ -153,6 +153,7 @@ type Process struct {
 // Usage is what the processes of a role used in one phase of the run.
 type Usage struct {
 	Phase  string   `json:"phase"`
+	Begin  Duration `json:"begin_s"` // since the origin
 	Took   Duration `json:"took_s"`
 	User   Duration `json:"user_s"`   // CPU time in user space
 	System Duration `json:"system_s"` // CPU time in the kernel

@@ -20,7 +20,7 @@ func (s *Sampler) Fill(r *report.Result) {
 		p := report.Process{Role: role}
 		for _, ph := range s.phases {
 			p.Count = max(p.Count, ph.end.roles[role].count, ph.begin.roles[role].count)
-			p.Phases = append(p.Phases, ph.usage(role))
+			p.Phases = append(p.Phases, ph.usage(role, r.Origin))
 		}
 		r.Processes = append(r.Processes, p)
 		r.Series = append(r.Series, s.series(role, r.Origin)...)
@@ -28,7 +28,7 @@ func (s *Sampler) Fill(r *report.Result) {
 	if local {
 		p := report.Process{Role: report.RoleOthers}
 		for _, ph := range s.phases {
-			p.Phases = append(p.Phases, ph.others())
+			p.Phases = append(p.Phases, ph.others(r.Origin))
 		}
 		r.Processes = append(r.Processes, p)
 		r.Series = append(r.Series, s.cpu(report.RoleOthers, r.Origin, sample.others))
@@ -66,18 +66,19 @@ func (s *Sampler) roles() []string {
 	return all
 }
 
-func (p phase) usage(role string) report.Usage {
+func (p phase) usage(role string, origin time.Time) report.Usage {
 	a, b := p.begin.roles[role], p.end.roles[role]
 	return report.Usage{
-		Phase: p.name, Took: report.Duration(p.end.at.Sub(p.begin.at)), User: report.Duration(b.user - a.user), System: report.Duration(b.system - a.system),
+		Phase: p.name, Begin: report.Duration(p.begin.at.Sub(origin)), Took: report.Duration(p.end.at.Sub(p.begin.at)),
+		User: report.Duration(b.user - a.user), System: report.Duration(b.system - a.system),
 		RSSBytes: b.rss, RSSPeak: p.peak[role], PSSBytes: b.pss, Threads: b.threads, Descriptors: b.descriptors, More: b.more,
 	}
 }
 
 // others is what the machine did besides in a phase.
-func (p phase) others() report.Usage {
+func (p phase) others(origin time.Time) report.Usage {
 	u := report.Usage{
-		Phase: p.name, Took: report.Duration(p.end.at.Sub(p.begin.at)),
+		Phase: p.name, Begin: report.Duration(p.begin.at.Sub(origin)), Took: report.Duration(p.end.at.Sub(p.begin.at)),
 		User: report.Duration(p.end.machine.user - p.begin.machine.user), System: report.Duration(p.end.machine.system - p.begin.machine.system),
 	}
 	for role, b := range p.end.roles {

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -32,8 +31,8 @@ type Options struct {
 	// SlowAfter is how long the write of a frame may take; a host that reads
 	// slower is closed with wire.CloseSlow once it has read the frame; 10 s.
 	SlowAfter time.Duration
-	// WriteTimeout is when a write is given up and the connection cut, without a
-	// code since one can't be written; twice SlowAfter.
+	// WriteTimeout is when a write is given up and the connection cut, or up to half as
+	// much later, without a code since one can't be written; twice SlowAfter.
 	WriteTimeout time.Duration
 }
 
@@ -47,8 +46,8 @@ func Accept(w http.ResponseWriter, r *http.Request, hub *session.Hub, peer sessi
 	if opts.WriteTimeout == 0 {
 		opts.WriteTimeout = 2 * opts.SlowAfter
 	}
-	c := &conn{opts: opts}
-	hw := &hijacker{ResponseWriter: w}
+	c := &conn{slowAfter: opts.SlowAfter}
+	hw := &hijacker{ResponseWriter: w, writeTimeout: opts.WriteTimeout}
 	ws, err := websocket.Accept(hw, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{wire.Subprotocol},
 		CompressionMode: websocket.CompressionDisabled,
@@ -58,7 +57,7 @@ func Accept(w http.ResponseWriter, r *http.Request, hub *session.Hub, peer sessi
 	if err != nil {
 		return err
 	}
-	c.ws, c.net = ws, hw.conn
+	c.ws = ws
 	if ws.Subprotocol() == "" {
 		return c.refuse(wire.CloseVersion, fmt.Sprintf("this gateway speaks %s", wire.Subprotocol))
 	}
@@ -73,12 +72,11 @@ func Accept(w http.ResponseWriter, r *http.Request, hub *session.Hub, peer sessi
 
 // conn is a session.Conn.
 type conn struct {
-	ws      *websocket.Conn
-	net     net.Conn
-	opts    Options
-	session *session.Session
-	writing atomic.Int64 // Unix milliseconds when the write under way began; 0 = none
-	closing sync.Once
+	ws        *websocket.Conn
+	slowAfter time.Duration
+	session   *session.Session
+	writing   atomic.Int64 // Unix milliseconds when the write under way began; 0 = none
+	closing   sync.Once
 }
 
 // refuse closes a connection that has no session. It may block for some
@@ -123,9 +121,7 @@ func (c *conn) pinged(context.Context, []byte) bool {
 func (c *conn) Write(frame []byte) error {
 	began := time.Now()
 	c.writing.Store(began.UnixMilli())
-	c.net.SetWriteDeadline(began.Add(c.opts.WriteTimeout))
 	err := c.ws.Write(context.Background(), websocket.MessageText, frame)
-	c.net.SetWriteDeadline(time.Time{})
 	c.writing.Store(0)
 	switch took := time.Since(began); {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -133,7 +129,7 @@ func (c *conn) Write(frame []byte) error {
 		return fmt.Errorf("%w: a frame of %d bytes was not read in %v", session.ErrSlow, len(frame), took)
 	case err != nil:
 		return err
-	case took > c.opts.SlowAfter:
+	case took > c.slowAfter:
 		return fmt.Errorf("%w: a frame of %d bytes took %v", session.ErrSlow, len(frame), took)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +28,7 @@ func Plots(r *Result) []Plot {
 		{MetricRate, "rate", "Executions a second, by step", "executions a second", false},
 		{MetricHosts, "hosts", "Hosts attached", "hosts", true},
 		{MetricPolls, "polls", "Polls a second", "polls a second", true},
-		{MetricCPU, "cpu", "CPU, by role", "cores busy", true},
+		{MetricCPU, "cpu", "CPU, by role, on top of each other", "cores busy", true},
 		{MetricRSS, "memory", "Memory, by role", "resident", true},
 	} {
 		c := chart{name: k.name, title: k.title, subtitle: subtitle(r), unit: k.unit, since: since, bytes: k.metric == MetricRSS}
@@ -44,8 +43,12 @@ func Plots(r *Result) []Plot {
 		if k.phases {
 			c.marks = phaseMarks(r.Processes)
 		}
-		if k.metric == MetricCPU {
-			c.limit = float64(r.Machine.Cores)
+		switch k.metric {
+		case MetricCPU:
+			c.stacked = sameTimes(c.lines)
+			c.limit, c.limitName = float64(r.Machine.Cores), "all of the machine: "+plural(r.Machine.Cores, "core")
+		case MetricDone:
+			stay(c.lines)
 		}
 		giveColours(c.lines)
 		plots = append(plots, Plot{Name: k.name, SVG: c.svg()})
@@ -53,9 +56,28 @@ func Plots(r *Result) []Plot {
 	return plots
 }
 
+// sameTimes tells whether all lines have their points at the same moments.
+func sameTimes(lines []line) bool {
+	return !slices.ContainsFunc(lines, func(l line) bool { return !slices.Equal(l.series.Times, lines[0].series.Times) })
+}
+
+// stay draws lines on to the end of the longest: what has been reached stays so.
+func stay(lines []line) {
+	var end Duration
+	for _, l := range lines {
+		end = max(end, l.series.Times[len(l.series.Times)-1])
+	}
+	for i, l := range lines {
+		last := len(l.series.Times) - 1
+		// The result's own points are not touched.
+		lines[i].series.Times = append(slices.Clip(l.series.Times), end)
+		lines[i].series.Values = append(slices.Clip(l.series.Values), l.series.Values[last])
+	}
+}
+
 // subtitle says what was run on what, in a line.
 func subtitle(r *Result) string {
-	words := []string{fmt.Sprintf("%s, %s hosts", r.Scenario, grouped(int64(r.Fleet.Hosts)))}
+	words := []string{r.Scenario + ", " + plural(r.Fleet.Hosts, "host")}
 	if r.Stand.Gateways > 0 {
 		words = append(words, plural(r.Stand.Gateways, "gateway"))
 	}

@@ -168,6 +168,9 @@ type Usage struct {
 	More map[string]float64 `json:"more,omitempty"`
 }
 
+// MoreStolen is, of the role "others", CPU time that the hypervisor gave to other machines.
+const MoreStolen = "stolen_s"
+
 // CPU is the time in user space and kernel.
 func (u Usage) CPU() Duration { return u.User + u.System }
 

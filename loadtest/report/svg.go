@@ -39,7 +39,7 @@ const style = `<style>
 text{font:12px system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif;fill:#1f2328}
 .title{font-size:16px;font-weight:600}.muted{fill:#59636e}.small{font-size:11px}.end{text-anchor:end}.middle{text-anchor:middle}
 .back{fill:#fff;stroke:#d1d9e0}.grid{stroke:#e4e8ec}.axis{stroke:#818b98}.mark{stroke:#afb8c1;stroke-dasharray:2 3}.limit{stroke:#818b98;stroke-dasharray:6 4}
-.line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+.line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.key{stroke-width:4}.area{stroke:none;fill-opacity:.8}
 %s@media (prefers-color-scheme:dark){
 text{fill:#e6edf3}.muted{fill:#9198a1}
 .back{fill:#0d1117;stroke:#30363d}.grid{stroke:#222831}.axis{stroke:#6e7681}.mark{stroke:#484f58}.limit{stroke:#6e7681}
@@ -59,7 +59,9 @@ type chart struct {
 	name, title, subtitle string
 	unit, since           string // titles of the axes
 	bytes                 bool   // values are bytes
+	stacked               bool   // values add up: areas on top of each other, the first at the bottom
 	limit                 float64
+	limitName             string
 	lines                 []line
 	marks                 []mark
 }
@@ -78,10 +80,14 @@ func (c chart) svg() []byte {
 	c.legend(&b)
 	c.grid(&b, x, y)
 	c.drawMarks(&b, x)
-	c.drawLimit(&b, y)
-	for _, l := range c.lines {
-		fmt.Fprintf(&b, `<path class="line c%d" d="%s"/>`+"\n", l.colour, path(l.series, x, y))
+	if c.stacked {
+		c.drawStack(&b, x, y)
+	} else {
+		for _, l := range c.lines {
+			fmt.Fprintf(&b, `<path class="line c%d" d="%s"/>`+"\n", l.colour, path(l.series, x, y))
+		}
 	}
+	c.drawLimit(&b, y)
 	b.WriteString("</svg>\n")
 	return b.Bytes()
 }
@@ -92,6 +98,9 @@ func (c chart) rules(theme int) string {
 	for i, p := range palette {
 		if slices.ContainsFunc(c.lines, func(l line) bool { return l.colour == i }) {
 			fmt.Fprintf(&b, ".c%d{stroke:%s}", i, p[theme])
+			if c.stacked {
+				fmt.Fprintf(&b, ".a%d{fill:%s}", i, p[theme])
+			}
 		}
 	}
 	return b.String() + "\n"
@@ -104,6 +113,18 @@ func (c chart) axes() (x, y axis) {
 		times := l.series.Times
 		from, to = min(from, time.Duration(times[0])), max(to, time.Duration(times[len(times)-1]))
 		most = max(most, slices.Max(l.series.Values))
+	}
+	if c.stacked {
+		total := slices.Clone(c.lines[0].series.Values)
+		for _, l := range c.lines[1:] {
+			for i, v := range l.series.Values {
+				total[i] += v
+			}
+		}
+		most = slices.Max(total)
+	}
+	if most >= c.limit/3 {
+		most = max(most, c.limit)
 	}
 	// What begins within a tenth of the whole of zero, begins at zero.
 	if from > 0 && from < (to-from)/10 || len(c.marks) == 0 && from > 0 {
@@ -160,7 +181,7 @@ func (c chart) legend(b *bytes.Buffer) {
 	}
 	at := plotRight - total
 	for _, l := range c.lines {
-		fmt.Fprintf(b, `<path class="line c%d" d="M%s %dh16"/>`+"\n", l.colour, number(at), plotTop-24)
+		fmt.Fprintf(b, `<path class="line key c%d" d="M%s %dh16"/>`+"\n", l.colour, number(at), plotTop-24)
 		text(b, at+swatch, plotTop-20, "", l.of)
 		at += swatch + letter*float64(len([]rune(l.of))) + gap
 	}
@@ -186,7 +207,9 @@ func (c chart) drawMarks(b *bytes.Buffer, x axis) {
 // drawLimit draws what can't be exceeded, if that is in the picture.
 func (c chart) drawLimit(b *bytes.Buffer, y axis) {
 	if c.limit > 0 && c.limit <= y.to {
-		fmt.Fprintf(b, `<path class="limit" d="M%d %sH%d"/>`+"\n", plotLeft, number(placeY(y, c.limit)), plotRight)
+		at := placeY(y, c.limit)
+		fmt.Fprintf(b, `<path class="limit" d="M%d %sH%d"/>`+"\n", plotLeft, number(at), plotRight)
+		text(b, plotLeft+6, at+13, "muted small", c.limitName)
 	}
 }
 
@@ -220,6 +243,38 @@ func path(s Series, x, y axis) string {
 		i = last + 1
 	}
 	return b.String()
+}
+
+// drawStack draws areas on top of each other. All series have the same times; what shares a
+// column of pixels is drawn as its mean.
+func (c chart) drawStack(b *bytes.Buffer, x, y axis) {
+	times := c.lines[0].series.Times
+	var places []float64
+	var starts []int
+	for i, t := range times {
+		if at := placeX(x, t.Seconds()); len(places) == 0 || int(at) != int(places[len(places)-1]) {
+			places, starts = append(places, at), append(starts, i)
+		}
+	}
+	starts = append(starts, len(times))
+	below := make([]float64, len(places))
+	for _, l := range c.lines {
+		above := make([]float64, len(places))
+		var up, down strings.Builder
+		for k := range places {
+			sum := 0.0
+			for _, v := range l.series.Values[starts[k]:starts[k+1]] {
+				sum += v
+			}
+			above[k] = below[k] + sum/float64(starts[k+1]-starts[k])
+			up.WriteString("L" + number(places[k]) + " " + number(placeY(y, above[k])))
+		}
+		for k := range slices.Backward(places) {
+			down.WriteString("L" + number(places[k]) + " " + number(placeY(y, below[k])))
+		}
+		fmt.Fprintf(b, `<path class="area a%d" d="M%s%sZ"/>`+"\n", l.colour, up.String()[1:], down.String())
+		below = above
+	}
 }
 
 func placeX(x axis, v float64) float64 { return plotLeft + x.at(v)*(plotRight-plotLeft) }

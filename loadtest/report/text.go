@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 )
 
@@ -89,7 +88,7 @@ func clean(s string) string {
 
 // summary is a result in a few words.
 func summary(r *Result) string {
-	text := fmt.Sprintf("%s on %s hosts", r.Scenario, grouped(int64(r.Fleet.Hosts)))
+	text := fmt.Sprintf("%s on %s", r.Scenario, plural(r.Fleet.Hosts, "host"))
 	var states []string
 	for _, state := range byCount(r.Executions) {
 		states = append(states, grouped(int64(r.Executions[state]))+" "+state)
@@ -107,12 +106,24 @@ func byCount(m map[string]int) []string {
 	return keys
 }
 
+// commandLine writes a command so that a shell reads it back.
+func commandLine(args []string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=,./:@%+"
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		if quoted[i] = a; a == "" || strings.Trim(a, plain) != "" {
+			quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
 func (p *page) head(r *Result) {
 	for _, line := range wrap(summary(r), width) {
 		p.printf("%s", line)
 	}
 	p.printf("%s", strings.Repeat("=", width))
-	for i, line := range wrap(strings.Join(r.Command, " "), width-6) {
+	for i, line := range wrap(commandLine(r.Command), width-6) {
 		p.printf("%-4s%s", map[bool]string{true: "  $"}[i == 0], line)
 	}
 	p.printf("    %s, the whole run took %s", r.Started.UTC().Format("2 Jan 2006 15:04 UTC"), r.Took)
@@ -122,7 +133,7 @@ func (p *page) head(r *Result) {
 // facts writes what the run was made of.
 func (p *page) facts(r *Result) {
 	m := r.Machine
-	p.fact("machine", m.CPU, plural(m.Cores, "core"), formatBytes(float64(m.MemoryBytes)), m.Virtualisation)
+	p.fact("machine", some(m.CPU, plural(m.Cores, "core"), formatBytes(float64(m.MemoryBytes)), m.Virtualisation)...)
 	p.fact("", some(m.System, m.Kernel, m.Go, grouped(int64(m.Descriptors))+" descriptors a process")...)
 	p.fact("", fmt.Sprintf("load before the run: %.2f, %.2f, %.2f (1, 5, 15 minutes)", m.Load[0], m.Load[1], m.Load[2]))
 	s := r.Stand
@@ -149,7 +160,7 @@ func (p *page) facts(r *Result) {
 	for _, t := range byCount(f.Transports) {
 		transports = append(transports, t+" "+grouped(int64(f.Transports[t])))
 	}
-	p.fact("fleet", some(fmt.Sprintf("%s %s hosts in %s from %s", grouped(int64(f.Hosts)), f.Runner, plural(f.Processes, "process"), plural(f.Addresses, "address")),
+	p.fact("fleet", some(fmt.Sprintf("%s in %s from %s", plural(f.Hosts, f.Runner+" host"), plural(f.Processes, "process"), plural(f.Addresses, "address")),
 		strings.Join(transports, " "))...)
 	p.fact("", "journal in "+f.Journal)
 	if j := r.Job; j != nil {
@@ -229,118 +240,6 @@ func (p *page) polls(polls *Polls) {
 		answers = append(answers, status+": "+grouped(int64(polls.Answers[status])))
 	}
 	p.fact("", some(digits(polls.PerSecond)+" polls a second", strings.Join(answers, ", "))...)
-	p.printf("")
-}
-
-// processes writes what each role used, by phase.
-func (p *page) processes(r *Result) {
-	if len(r.Processes) == 0 {
-		return
-	}
-	p.printf("%-20s %8s %8s %6s %9s  %9s %9s", "", "", "CPU", "cores", "CPU", "memory", "memory")
-	p.printf("%-20s %8s %8s %6s %9s  %9s %9s", "role and phase", "took", "time", "busy", "per host", "at end", "per host")
-	for _, proc := range r.Processes {
-		role := proc.Role
-		if proc.Count > 1 {
-			role = fmt.Sprintf("%s x%d", proc.Role, proc.Count)
-		}
-		for i, u := range proc.Phases {
-			cpu, bytes := proc.PerHost(i, r.Fleet.Hosts)
-			each, memory, host := "", "", ""
-			if r.Fleet.Hosts > 0 {
-				each = cpu.String()
-			}
-			if u.RSSBytes > 0 {
-				memory = formatBytes(float64(u.RSSBytes))
-				if i > 0 && r.Fleet.Hosts > 0 {
-					host = formatBytes(float64(bytes))
-				}
-			}
-			p.printf("  %-10s %-7s %8s %8s %6s %9s  %9s %9s", shorten(clean(role), 10), shorten(clean(u.Phase), 7), u.Took, u.CPU(), cores(u), each, memory, host)
-			role = ""
-		}
-		if peak, phase := proc.peak(); peak > 0 {
-			p.printf("  %-10s %-7s %*s", "", "peak", 36+9, formatBytes(float64(peak))+" in "+shorten(clean(phase), 12))
-		}
-	}
-	p.printf("")
-}
-
-// cores says how many a role kept busy.
-func cores(u Usage) string {
-	if u.Took <= 0 {
-		return ""
-	}
-	return fmt.Sprintf("%.2f", u.CPU().Seconds()/u.Took.Seconds())
-}
-
-// peak gives the largest memory of a role, and when that was.
-func (p Process) peak() (bytes int64, phase string) {
-	for _, u := range p.Phases {
-		if u.RSSPeak > bytes {
-			bytes, phase = u.RSSPeak, u.Phase
-		}
-	}
-	return bytes, phase
-}
-
-// more writes what processes say of themselves at the end of the last phase in which they were there.
-func (p *page) more(processes []Process) {
-	said := false
-	for _, proc := range processes {
-		for _, u := range slices.Backward(proc.Phases) {
-			if len(u.More) == 0 && u.Descriptors == 0 {
-				continue
-			}
-			if !said {
-				p.printf("at the end of the last phase")
-				said = true
-			}
-			var words []string
-			if u.Threads > 0 {
-				words = append(words, fmt.Sprintf("threads %s", grouped(int64(u.Threads))))
-			}
-			if u.Descriptors > 0 {
-				words = append(words, fmt.Sprintf("descriptors %s", grouped(int64(u.Descriptors))))
-			}
-			if u.PSSBytes > 0 {
-				words = append(words, "PSS "+formatBytes(float64(u.PSSBytes)))
-			}
-			for _, name := range slices.Sorted(maps.Keys(u.More)) {
-				words = append(words, moreText(name, u.More[name]))
-			}
-			p.fact("  "+clean(proc.Role), words...)
-			break
-		}
-	}
-	if said {
-		p.printf("")
-	}
-}
-
-// moreText writes a named value; the name's end is its unit.
-func moreText(name string, v float64) string {
-	if what, ok := strings.CutSuffix(name, "_bytes"); ok {
-		return strings.ReplaceAll(what, "_", " ") + " " + formatBytes(v)
-	}
-	if what, ok := strings.CutSuffix(name, "_s"); ok {
-		return strings.ReplaceAll(what, "_", " ") + " " + formatDuration(time.Duration(v*float64(time.Second)))
-	}
-	if v == float64(int64(v)) {
-		return strings.ReplaceAll(name, "_", " ") + " " + grouped(int64(v))
-	}
-	return strings.ReplaceAll(name, "_", " ") + " " + digits(v)
-}
-
-func (p *page) kernel(kernel []Kernel) {
-	if len(kernel) == 0 {
-		return
-	}
-	p.printf("%-20s %12s %12s %12s %12s", "all of the kernel's", "TCP sockets", "in TIME_WAIT", "TCP buffers", "slab")
-	for _, k := range kernel {
-		p.printf("  %-18s %12s %12s %12s %12s", shorten(clean(k.Phase), 18), grouped(int64(k.Sockets)), grouped(int64(k.TimeWait)),
-			formatBytes(float64(k.SocketBytes)), formatBytes(float64(k.SlabBytes)))
-	}
 	p.printf("")
 }
 

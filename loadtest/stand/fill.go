@@ -89,7 +89,7 @@ func (p phase) others(origin time.Time) report.Usage {
 	// The kernel counts the whole and its parts by different means.
 	u.User, u.System = max(u.User, 0), max(u.System, 0)
 	if stolen := p.end.machine.stolen - p.begin.machine.stolen; stolen > 0 {
-		u.More = map[string]float64{"stolen_s": stolen.Seconds()}
+		u.More = map[string]float64{report.MoreStolen: stolen.Seconds()}
 	}
 	return u
 }

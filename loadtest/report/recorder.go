@@ -116,7 +116,7 @@ func (r *Recorder) Distribution() *Distribution {
 	}
 	d := &Distribution{
 		Count: r.count, Min: Duration(r.min), Max: Duration(r.max), Mean: Duration(math.Round(r.sum / float64(r.count))),
-		P50: Duration(rank(samples, 0.50)), P90: Duration(rank(samples, 0.90)), P99: Duration(rank(samples, 0.99)),
+		P50: Duration(rank(samples, 50)), P90: Duration(rank(samples, 90)), P99: Duration(rank(samples, 99)),
 	}
 	if every > 1 {
 		d.Every = every
@@ -124,10 +124,9 @@ func (r *Recorder) Distribution() *Distribution {
 	return d
 }
 
-// rank gives the sample at a quantile: the smallest that at least this share doesn't exceed.
-func rank(sorted []int64, q float64) int64 {
-	i := int(math.Ceil(q*float64(len(sorted)))) - 1
-	return sorted[max(0, min(i, len(sorted)-1))]
+// rank gives the sample at a percentile: the smallest that at least so many percent don't exceed.
+func rank(sorted []int64, percent int) int64 {
+	return sorted[max(0, (percent*len(sorted)+99)/100-1)]
 }
 
 // Done gives the completion curve: how many samples were at most so long, in at most
@@ -150,13 +149,20 @@ func (r *Recorder) Done(of string, points int) Series {
 	return s
 }
 
+// maxSlices bounds the points of Rate.
+const maxSlices = 2000
+
 // Rate gives how many samples a second fell into each slice of time of this width, from
-// zero to the longest sample. A point is at the middle of its slice.
+// zero to the longest sample. A point is at the middle of its slice. Slices are twice as wide, or four times, and so on, if
+// there would be more than 2,000.
 func (r *Recorder) Rate(of string, width time.Duration) Series {
 	s := Series{Metric: MetricRate, Of: of}
 	samples, every := r.sorted()
 	if len(samples) == 0 || width <= 0 {
 		return s
+	}
+	for samples[len(samples)-1]/int64(width) >= maxSlices {
+		width *= 2
 	}
 	weight := float64(max(every, 1)) / width.Seconds()
 	i := 0

@@ -187,6 +187,10 @@ func TestCurves(t *testing.T) {
 	if !slices.Equal(rate.Times, []Duration{ms(250), ms(750), ms(1250)}) || !slices.Equal(rate.Values, []float64{6, 2, 2}) {
 		t.Errorf("rate: %+v", rate)
 	}
+	r.Add(24 * time.Hour)
+	if long := r.Rate("stored", time.Millisecond); len(long.Times) > maxSlices || len(long.Times) < maxSlices/2 {
+		t.Errorf("rate over a day in %d points", len(long.Times))
+	}
 	var none Recorder
 	if s := none.Done("x", 10); len(s.Times) != 0 {
 		t.Errorf("%+v", s)

@@ -49,6 +49,8 @@ func Plots(r *Result) []Plot {
 			c.limit, c.limitName = float64(r.Machine.Cores), "all of the machine: "+plural(r.Machine.Cores, "core")
 		case MetricDone:
 			stay(c.lines)
+		case MetricRate:
+			fall(c.lines)
 		}
 		giveColours(c.lines)
 		plots = append(plots, Plot{Name: k.name, SVG: c.svg()})
@@ -75,6 +77,17 @@ func stay(lines []line) {
 	}
 }
 
+// fall draws lines from zero and back to it: before the first slice of time and after the last there was nothing.
+func fall(lines []line) {
+	for i, l := range lines {
+		s := l.series
+		last := len(s.Times) - 1
+		width := s.Times[last] - s.Times[last-1]
+		lines[i].series.Times = slices.Concat([]Duration{s.Times[0] - width/2}, s.Times, []Duration{s.Times[last] + width/2})
+		lines[i].series.Values = slices.Concat([]float64{0}, s.Values, []float64{0})
+	}
+}
+
 // subtitle says what was run on what, in a line.
 func subtitle(r *Result) string {
 	words := []string{r.Scenario + ", " + plural(r.Fleet.Hosts, "host")}
@@ -93,12 +106,14 @@ func subtitle(r *Result) string {
 	return strings.Join(words, " · ")
 }
 
-// Roles and steps have the same colour in all plots; -1 = it gets one of the rest.
+// Steps, transports and roles have the same colour in all plots; -1 = it gets one of the rest.
 func colourOf(metric, of string) int {
 	var known []string
 	switch metric {
 	case MetricDone, MetricRate:
 		known = []string{StepLeased, StepAccepted, StepStarted, StepFinished, StepStored}
+	case MetricHosts, MetricPolls:
+		known = []string{"socket", "poll"}
 	case MetricCPU, MetricRSS:
 		known = []string{RoleGateway, RoleStore, RoleFleet, RoleOthers}
 		if of == RoleOthers {

@@ -209,7 +209,7 @@ func (c chart) drawLimit(b *bytes.Buffer, y axis) {
 	if c.limit > 0 && c.limit <= y.to {
 		at := placeY(y, c.limit)
 		fmt.Fprintf(b, `<path class="limit" d="M%d %sH%d"/>`+"\n", plotLeft, number(at), plotRight)
-		text(b, plotLeft+6, at+13, "muted small", c.limitName)
+		text(b, plotLeft+6, at-5, "muted small", c.limitName)
 	}
 }
 

@@ -47,9 +47,9 @@ func (p *page) processes(r *Result) {
 	p.printf("")
 }
 
-// cores says how many a role kept busy.
+// cores says how many a role kept busy; in a moment, the kernel's hundredths of a second say nothing.
 func cores(u Usage) string {
-	if u.Took <= 0 {
+	if time.Duration(u.Took) < 100*time.Millisecond {
 		return ""
 	}
 	return fmt.Sprintf("%.2f", u.CPU().Seconds()/u.Took.Seconds())

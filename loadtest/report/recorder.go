@@ -16,7 +16,7 @@ const DefaultKeep = 16 << 20
 // chunk is the number of samples that are allocated at once.
 const chunk = 8 << 10
 
-// Recorder takes samples of a duration: millions, at some 20 ns each. It keeps them
+// Recorder takes samples of a duration: millions, at some 40 ns each. It keeps them
 // all, so that percentiles are exact; when there are more than Keep, it drops every second one,
 // and from then on keeps each second only, and so on. It is safe for concurrent use. The zero value is ready.
 //

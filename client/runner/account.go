@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -26,7 +27,8 @@ type Account struct {
 
 // LookupAccount finds a user by name, "" being the agent's own, first in
 // /etc/passwd, then by getent, so that directory services work without cgo. Errors:
-// *RefusedError if there is no such user, or if only root could switch to it.
+// *RefusedError if there is no such user, or if only root could switch to it; any other if it couldn't be
+// found out now.
 func LookupAccount(name string) (Account, error) {
 	self := uint32(os.Geteuid())
 	match := func(f []string) bool { return f[0] == name }
@@ -38,10 +40,13 @@ func LookupAccount(name string) (Account, error) {
 	if strings.ContainsAny(name, ":\n\x00") || strings.HasPrefix(name, "-") {
 		return Account{}, &RefusedError{fmt.Sprintf("user %.60q: not a usable name", name)}
 	}
-	acc, ok := passwdFile(match)
-	if !ok {
-		acc, ok = getent(key)
+	acc, ok, err := passwdFile(match)
+	if err == nil && !ok {
+		acc, ok, err = getent(key)
 		ok = ok && (name == "" || acc.Name == name)
+	}
+	if err != nil {
+		return Account{}, fmt.Errorf("look up user %q: %w", name, err)
 	}
 	if !ok && name == "" { // a uid without an entry, as in containers
 		return Account{Name: key, UID: self, GID: uint32(os.Getegid()), Home: "/", Shell: "/bin/sh"}, nil
@@ -56,6 +61,9 @@ func LookupAccount(name string) (Account, error) {
 		return Account{}, &RefusedError{fmt.Sprintf("user %q: the agent isn't root and can't switch to it", name)}
 	}
 	groups, err := groupsOf(name)
+	if _, said := errors.AsType[*exec.ExitError](err); err != nil && !said {
+		return Account{}, fmt.Errorf("look up the groups of user %q: %w", name, err)
+	}
 	if err != nil {
 		return Account{}, &RefusedError{fmt.Sprintf("user %q: its groups can't be read: %v", name, err)}
 	}
@@ -63,27 +71,37 @@ func LookupAccount(name string) (Account, error) {
 	return acc, nil
 }
 
-func passwdFile(match func([]string) bool) (Account, bool) {
+func passwdFile(match func([]string) bool) (acc Account, ok bool, err error) {
 	f, err := os.Open("/etc/passwd")
+	if errors.Is(err, fs.ErrNotExist) {
+		return Account{}, false, nil
+	}
 	if err != nil {
-		return Account{}, false
+		return Account{}, false, err
 	}
 	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
 		if fields := strings.Split(lines.Text(), ":"); len(fields) == 7 && match(fields) {
-			return accountOf(fields)
+			acc, ok = accountOf(fields)
+			return acc, ok, nil
 		}
 	}
-	return Account{}, false
+	return Account{}, false, lines.Err()
 }
 
-func getent(key string) (Account, bool) {
+// getent finds nothing where there is no such program.
+func getent(key string) (acc Account, ok bool, err error) {
 	out, err := exec.Command("getent", "passwd", "--", key).Output()
+	if _, said := errors.AsType[*exec.ExitError](err); said || errors.Is(err, exec.ErrNotFound) {
+		return Account{}, false, nil
+	}
 	fields := strings.Split(strings.TrimSpace(string(out)), ":")
 	if err != nil || len(fields) != 7 {
-		return Account{}, false
+		return Account{}, false, err
 	}
-	return accountOf(fields)
+	acc, ok = accountOf(fields)
+	return acc, ok, nil
 }
 
 func accountOf(f []string) (Account, bool) {

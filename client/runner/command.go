@@ -12,6 +12,9 @@ import (
 	"syscall"
 )
 
+// executionVar names the variable that tells a script, and what it leaves behind, by its execution.
+const executionVar = "REXGATE_EXECUTION"
+
 // searchPath is the PATH that scripts get.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -47,13 +50,13 @@ func interpreter(script []byte, file string) ([]string, error) {
 // environment is what a script gets: little, and then the job's own.
 func environment(spec Spec, acc Account) []string {
 	env := map[string]string{
-		"PATH":              searchPath,
-		"HOME":              acc.Home,
-		"USER":              acc.Name,
-		"LOGNAME":           acc.Name,
-		"SHELL":             acc.Shell,
-		"LANG":              "C.UTF-8",
-		"REXGATE_EXECUTION": spec.Execution,
+		"PATH":       searchPath,
+		"HOME":       acc.Home,
+		"USER":       acc.Name,
+		"LOGNAME":    acc.Name,
+		"SHELL":      acc.Shell,
+		"LANG":       "C.UTF-8",
+		executionVar: spec.Execution,
 	}
 	if lang := os.Getenv("LANG"); lang != "" {
 		env["LANG"] = lang
@@ -88,9 +91,9 @@ func workDir(spec Spec, acc Account) (string, error) {
 	return spec.Dir, nil
 }
 
-// launch forks the script: in a session and process group of its own, as its
-// user, reading /dev/null, writing to the two files. The error is for people.
-func launch(spec Spec, acc Account, file string, stdout, stderr *os.File) (*os.Process, error) {
+// launch forks the script: in a session and process group of its own, and in a cgroup unless that
+// is nil, as its user, reading /dev/null, writing to the two files. The error is for people.
+func launch(spec Spec, acc Account, file string, stdout, stderr, cgroup *os.File) (*os.Process, error) {
 	argv, err := interpreter(spec.Script, file)
 	if err != nil {
 		return nil, err
@@ -105,6 +108,9 @@ func launch(spec Spec, acc Account, file string, stdout, stderr *os.File) (*os.P
 	}
 	defer null.Close()
 	attr := &syscall.SysProcAttr{Setsid: true}
+	if cgroup != nil {
+		attr.UseCgroupFD, attr.CgroupFD = true, int(cgroup.Fd())
+	}
 	if acc.Switch {
 		attr.Credential = &syscall.Credential{Uid: acc.UID, Gid: acc.GID, Groups: acc.Groups}
 	}

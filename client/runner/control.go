@@ -22,7 +22,9 @@ type note struct {
 const (
 	noteFrames byte = 'f' // to the agent: frames are on disk up to num
 	noteExit   byte = 'x' // to the agent: the exit is on disk; num as above
+	noteFull   byte = 'b' // to the agent: as noteFrames, and the script waits, since its spool is full
 	noteCancel byte = 'c' // to the supervisor: end it; num = grace in milliseconds
+	noteRoom   byte = 'r' // to the supervisor: num = bytes that its spool may have
 )
 
 const noteSize = 9
@@ -99,9 +101,9 @@ func (b *board) read() (note, <-chan struct{}) {
 	return b.latest, b.changed
 }
 
-// serve accepts agents until the listener is closed. Their cancels go to the
-// channel; the supervisor takes from it until it exits.
-func (b *board) serve(l net.Listener, cancels chan<- time.Duration) {
+// serve accepts agents until the listener is closed. Their notes go to the
+// channel; the supervisor takes from it until it exits. Notes of unknown kinds are left out.
+func (b *board) serve(l net.Listener, notes chan<- note) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -110,14 +112,14 @@ func (b *board) serve(l net.Listener, cancels chan<- time.Duration) {
 		b.readers.Add(1)
 		go b.tell(c)
 		go func() {
-			defer c.Close() // here alone: a cancel may be unread when telling has failed
+			defer c.Close() // here alone: a note may be unread when telling has failed
 			for {
 				n, err := readNote(c)
 				if err != nil {
 					return
 				}
-				if n.kind == noteCancel {
-					cancels <- time.Duration(n.num) * time.Millisecond
+				if n.kind == noteCancel || n.kind == noteRoom {
+					notes <- n
 				}
 			}
 		}()

@@ -5,65 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
-
-	"github.com/rexgate/rexgate/session/wire"
 )
-
-// TestTruthTable has the rows of the package comment that need no live process.
-func TestTruthTable(t *testing.T) {
-	boot, err := BootID()
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := pid{PID: 1 << 22, Start: 1}
-	exit := &Exit{Seq: 3, Outcome: wire.Failed, ExitCode: 2}
-	for _, c := range []struct {
-		name  string
-		exit  *Exit
-		state *state
-		want  wire.Outcome
-		text  string
-	}{
-		{"nothing", nil, nil, "", "no trace"},
-		{"exit only", exit, nil, wire.Failed, ""},
-		{"exit and state", exit, &state{Version: 1, Boot: boot, Supervisor: gone}, wire.Failed, ""},
-		{"exit, other boot", exit, &state{Version: 1, Boot: "other"}, wire.Failed, ""},
-		{"other boot", nil, &state{Version: 1, Boot: "other", Supervisor: gone}, wire.Lost, "restarted"},
-		{"same boot, dead", nil, &state{Version: 1, Boot: boot, Supervisor: gone}, wire.Lost, "killed"},
-		{"pid reused", nil, &state{Version: 1, Boot: boot, Supervisor: pid{os.Getpid(), 1}}, wire.Lost, "killed"},
-		{"newer version", nil, &state{Version: 2, Boot: boot}, "", "version 2"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
-			if c.state != nil {
-				if err := writeState(dir, *c.state); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if c.exit != nil {
-				if err := writeExit(dir, *c.exit); err != nil {
-					t.Fatal(err)
-				}
-			}
-			p, err := New().Attach(dir)
-			if c.want == "" {
-				if err == nil || !strings.Contains(err.Error(), c.text) {
-					t.Fatalf("%v, %v", p, err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if s := p.Status(); !s.Ended || s.Exit.Outcome != c.want || !strings.Contains(s.Exit.Reason, c.text) {
-				t.Errorf("status %+v", s)
-			}
-			p.Close()
-		})
-	}
-}
 
 // TestDamagedFrames: what can't be read is a gap with its size, and what follows is
 // there.

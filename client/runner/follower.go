@@ -13,6 +13,7 @@ import (
 // follower is the agent's end of a supervised script.
 type follower struct {
 	dir     string
+	cgroup  string // where the script is, if its state doesn't tell
 	changed chan struct{}
 	spool   spool // of the goroutine that calls Read
 
@@ -24,7 +25,10 @@ type follower struct {
 	status Status
 }
 
-var _ Process = (*follower)(nil)
+var (
+	_ Process = (*follower)(nil)
+	_ Spooled = (*follower)(nil)
+)
 
 func newFollower(dir string, s Status) *follower {
 	f := &follower{
@@ -61,34 +65,40 @@ func (f *follower) listen(conn *net.UnixConn, n note) bool {
 	for pause := soonest; ; pause = min(2*pause, latest) {
 		if conn != nil {
 			f.hear(conn, n)
+			conn = nil
 		}
 		if f.ctx.Err() != nil {
 			return false
 		}
-		p, err := bury(f.dir)
-		if err == nil {
-			f.set(p.Status())
-			return true
+		// What can't be found out now is asked again.
+		if seen, err := look(f.dir); err == nil {
+			conn = seen.conn
+			if seen.fate() != runs {
+				if exit, err := seen.settle(f.dir, f.cgroup); err == nil {
+					f.ended(exit)
+					return true
+				}
+			}
 		}
-		if !errors.Is(err, errAlive) {
-			last := f.Status().Last
-			f.set(Status{Last: last, Ended: true, Exit: Exit{
-				Seq: last + 1, At: time.Now().UnixMilli(), Outcome: wire.Lost, ExitCode: -1,
-				Reason: "how the script ended can't be read: " + err.Error(),
-			}})
-			return true
-		}
+		n = note{}
 		// It is about to end, or it dropped the connection.
 		select {
 		case <-f.ctx.Done():
+			if conn != nil {
+				conn.Close()
+			}
 			return false
 		case <-time.After(pause):
 		}
-		if conn, err = dialCtl(f.dir); err != nil {
-			conn = nil
-		}
-		n = note{}
 	}
+}
+
+// ended makes the exit known. A lost one comes after all that was told, whatever is left of it.
+func (f *follower) ended(e Exit) {
+	if e.Outcome == wire.Lost {
+		e.Seq = max(e.Seq, f.Status().Last+1)
+	}
+	f.set(Status{Last: e.Seq - 1, Ended: true, Exit: e})
 }
 
 // hear takes notes until the exit, or until the connection ends.
@@ -97,7 +107,7 @@ func (f *follower) hear(conn *net.UnixConn, n note) {
 	defer context.AfterFunc(f.ctx, func() { conn.Close() })()
 	for n.kind != noteExit {
 		if n.num >= FirstSeq {
-			f.set(Status{Last: n.num})
+			f.set(Status{Last: n.num, Full: n.kind == noteFull})
 		}
 		var err error
 		if n, err = readNote(conn); err != nil {
@@ -116,21 +126,32 @@ func (f *follower) Read(from int64, max int) ([]Frame, error) {
 }
 
 func (f *follower) Cancel(grace time.Duration) error {
+	return f.tell(note{noteCancel, grace.Milliseconds()})
+}
+
+// Allow implements Spooled.
+func (f *follower) Allow(bytes int64) error { return f.tell(note{noteRoom, bytes}) }
+
+// tell passes a note to the supervisor.
+func (f *follower) tell(n note) error {
 	if f.Status().Ended {
 		return nil
 	}
 	conn, err := dialCtl(f.dir)
 	if err == nil {
-		err = errors.Join(writeNote(conn, note{noteCancel, grace.Milliseconds()}), conn.Close())
+		err = errors.Join(writeNote(conn, n), conn.Close())
 	}
 	if err == nil {
 		return nil
 	}
-	if _, ok, errExit := readExit(f.dir); ok && errExit == nil {
+	if _, errExit := readExit(f.dir); errExit == nil {
 		return nil // it has just ended
 	}
 	return err
 }
+
+// Trim implements Spooled.
+func (f *follower) Trim(through int64) error { return trimSegments(f.dir, through) }
 
 func (f *follower) Close() error {
 	f.cancel()

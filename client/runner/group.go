@@ -3,10 +3,12 @@ package runner
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,9 +40,9 @@ func reap(main int) (status *syscall.WaitStatus, none bool) {
 // alone: its number may be another's by now.
 func signalAll(group int, sig syscall.Signal) {
 	signalled := false
-	for _, p := range descendants(os.Getpid()) {
-		if p.group != group {
-			syscall.Kill(p.pid, sig)
+	for _, p := range descendants() {
+		if g, err := syscall.Getpgid(p); err != nil || g != group {
+			syscall.Kill(p, sig)
 		} else if !signalled {
 			signalled = true
 			syscall.Kill(-group, sig)
@@ -48,25 +50,89 @@ func signalAll(group int, sig syscall.Signal) {
 	}
 }
 
-func descendants(of int) []process {
-	children := map[int][]process{}
-	for _, p := range processes() {
-		children[p.parent] = append(children[p.parent], p)
+// killRounds bounds killDescendants, which is called again while something is left.
+const killRounds = 1000
+
+// killDescendants kills all of this process's descendants, and those that are forked meanwhile, until
+// no new ones are found.
+func killDescendants() {
+	killed := map[int]bool{}
+	again := true
+	for n := 0; again && n < killRounds; n++ {
+		again = false
+		for _, p := range descendants() {
+			if !killed[p] {
+				killed[p], again = true, true
+				syscall.Kill(p, syscall.SIGKILL)
+			}
+		}
 	}
-	all := children[of]
-	for i := 0; i < len(all); i++ {
-		all = append(all, children[all[i].pid]...)
-	}
-	return all
 }
 
-type process struct{ pid, parent, group int }
+// descendants gives them as far as they can be seen now. It must be quick: it competes with
+// processes that fork.
+func descendants() []int {
+	list, ok := childrenOf(os.Getpid(), nil)
+	for i := 0; ok && i < len(list); i++ {
+		list, ok = childrenOf(list[i], list)
+	}
+	if ok {
+		return list
+	}
+	return listedDescendants()
+}
 
-// processes lists the host's processes, as far as they can be seen.
-func processes() []process {
+// childrenOf adds a process's children to a list; not ok if this kernel doesn't tell.
+func childrenOf(pid int, list []int) (all []int, ok bool) {
+	path := "/proc/" + strconv.Itoa(pid) + "/task"
+	tasks, err := os.ReadDir(path)
+	if err != nil {
+		return list, gone(err)
+	}
+	for _, t := range tasks {
+		b, err := os.ReadFile(path + "/" + t.Name() + "/children")
+		if err != nil && pid == os.Getpid() { // its threads don't end
+			return list, false
+		}
+		for f := range strings.FieldsSeq(string(b)) {
+			if n, err := strconv.Atoi(f); err == nil {
+				list = append(list, n)
+			}
+		}
+	}
+	return list, true
+}
+
+// gone tells whether an error of reading in /proc says that the process is no longer there.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
+
+// listedDescendants is descendants the slow way, from the list of all processes.
+func listedDescendants() (list []int) {
+	all, err := processes()
+	if err != nil {
+		return nil // it is tried again
+	}
+	children := map[int][]int{}
+	for _, p := range all {
+		children[p.parent] = append(children[p.parent], p.pid)
+	}
+	list = children[os.Getpid()]
+	for i := 0; i < len(list); i++ {
+		list = append(list, children[list[i]]...)
+	}
+	return list
+}
+
+type process struct {
+	pid, parent, group int
+	dead               bool // or only its first thread is
+}
+
+// processes lists the host's processes.
+func processes() ([]process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	var list []process
 	for _, e := range entries {
@@ -75,8 +141,11 @@ func processes() []process {
 			continue
 		}
 		b, err := os.ReadFile("/proc/" + e.Name() + "/stat")
-		if err != nil {
+		if gone(err) {
 			continue
+		}
+		if err != nil {
+			return nil, err
 		}
 		f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 		if len(f) < 3 {
@@ -84,36 +153,69 @@ func processes() []process {
 		}
 		parent, _ := strconv.Atoi(f[1])
 		group, _ := strconv.Atoi(f[2])
-		list = append(list, process{n, parent, group})
+		list = append(list, process{n, parent, group, f[0] == "Z" || f[0] == "X"})
 	}
-	return list
+	return list, nil
 }
 
-// killOrphans ends what is left of a script's group after its supervisor has
-// died. The group's number may have passed to others since, so a member must be known as ours: by
-// the leader's start time, or by the execution's id in its environment.
-func killOrphans(leader pid, execution string) {
-	if leader.PID <= 1 {
-		return
+const (
+	// orphanPatience is how long it may take until what was killed is gone.
+	orphanPatience = 5 * time.Second
+	// orphanPause is the pause between looks at that.
+	orphanPause = 2 * time.Millisecond
+)
+
+// killOrphans ends what is left of a script after its supervisor has died, and returns when it is gone. It may
+// be repeated after an error.
+func killOrphans(st state) error {
+	c := cgroup{st.Cgroup}
+	if err := c.empty(orphanPatience); err != nil {
+		return err
 	}
-	ours := leader.alive()
-	if _, reused := pidOf(leader.PID); reused && !ours {
-		return
-	}
-	mark := []byte("REXGATE_EXECUTION=" + execution)
-	for _, p := range processes() {
-		if ours {
-			break
+	c.remove() //nolint:errcheck // it isn't there
+	for begin := time.Now(); ; time.Sleep(orphanPause) {
+		left, err := orphans(st)
+		if err != nil || len(left) == 0 {
+			return err
 		}
-		if p.group != leader.PID {
+		if time.Since(begin) > orphanPatience {
+			return errors.New("some of the script's processes outlive their being killed")
+		}
+		for _, p := range left {
+			syscall.Kill(p.pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// orphans finds what is left of a script. The numbers of its processes may have passed to others, so they are known
+// as ours by the leader's start time, or by the execution's id in their environment.
+func orphans(st state) (left []process, err error) {
+	leads, err := st.Script.alive()
+	if err != nil {
+		return nil, err
+	}
+	all, err := processes()
+	if err != nil {
+		return nil, err
+	}
+	mark := []byte(executionVar + "=" + st.Execution)
+	for _, p := range all {
+		if p.dead {
 			continue
 		}
-		env, _ := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/environ")
-		for v := range bytes.SplitSeq(env, []byte{0}) {
-			ours = ours || bytes.Equal(v, mark)
+		ours := leads && p.group == st.Script.PID
+		if !ours && p.pid != os.Getpid() {
+			env, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/environ")
+			if err != nil && !gone(err) && !errors.Is(err, fs.ErrPermission) {
+				return nil, err
+			}
+			for v := range bytes.SplitSeq(env, []byte{0}) {
+				ours = ours || bytes.Equal(v, mark)
+			}
+		}
+		if ours {
+			left = append(left, p)
 		}
 	}
-	if ours {
-		syscall.Kill(-leader.PID, syscall.SIGKILL)
-	}
+	return left, nil
 }

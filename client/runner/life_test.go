@@ -14,9 +14,9 @@ import (
 	"github.com/rexgate/rexgate/session/wire"
 )
 
-// family is a script with a child that heeds TERM, one that doesn't, and one
-// that left the session; each writes its pid to a file. Whatever becomes of the test, they end
-// with its directory.
+// family is a script with a child that heeds TERM, one that doesn't, one
+// that left the session, and a daemon: it left the session, its parent and the pipes; each writes its pid to a file.
+// Whatever becomes of the test, they end with its directory.
 func family(t *testing.T) (script string, pids func() []int) {
 	dir := t.TempDir()
 	script = strings.ReplaceAll(`
@@ -24,13 +24,14 @@ cd DIR
 sh -c 'echo $$ > polite; exec sleep 1000' &
 sh -c 'trap "" TERM; echo $$ > deaf; while [ -d DIR ]; do sleep 0.1; done' &
 setsid sh -c 'trap "" TERM; echo $$ > away; while [ -d DIR ]; do sleep 0.1; done' &
+(setsid sh -c 'trap "" TERM HUP; echo $$ > daemon; while [ -d DIR ]; do sleep 0.1; done' >/dev/null 2>&1 &)
 echo $$ > main
-while [ ! -s polite ] || [ ! -s deaf ] || [ ! -s away ]; do sleep 0.02; done
+for f in polite deaf away daemon; do while [ ! -s $f ]; do sleep 0.02; done; done
 echo ready
 wait
 `, "DIR", dir)
 	return script, func() (all []int) {
-		for _, name := range []string{"main", "polite", "deaf", "away"} {
+		for _, name := range []string{"main", "polite", "deaf", "away", "daemon"} {
 			all = append(all, pidIn(t, filepath.Join(dir, name)))
 		}
 		return all
@@ -38,36 +39,88 @@ wait
 }
 
 func TestCancelEndsAll(t *testing.T) {
-	script, pids := family(t)
-	r := start(t, spec(script))
-	r.shows(Stdout, "ready")
-	if err := r.Cancel(300 * time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
-	e := r.end()
-	if e.Outcome != wire.Cancelled || e.Signal != "SIGTERM" {
-		t.Errorf("exit %+v", e)
-	}
-	for _, p := range pids() {
-		if _, ok := pidOf(p); ok {
-			t.Errorf("process %d lives after the cancel was confirmed", p)
+	eachWay(t, func(t *testing.T, runner *Supervised) {
+		script, pids := family(t)
+		r := startWith(t, runner, spec(script))
+		r.shows(Stdout, "ready")
+		if err := r.Cancel(300 * time.Millisecond); err != nil {
+			t.Fatal(err)
 		}
-	}
+		e := r.end()
+		if e.Outcome != wire.Cancelled || e.Signal != "SIGTERM" {
+			t.Errorf("exit %+v", e)
+		}
+		for _, p := range pids() {
+			if lives(t, p) {
+				t.Errorf("process %d lives after the cancel was confirmed", p)
+			}
+		}
+	})
 }
 
 func TestTimeLimitEndsAll(t *testing.T) {
-	script, pids := family(t)
-	s := spec(script)
-	s.RunTimeout, s.Grace = 2*time.Second, 200*time.Millisecond
-	r := start(t, s)
-	if e := r.end(); e.Outcome != wire.TimedOut {
-		t.Errorf("exit %+v", e)
-	}
-	for _, p := range pids() {
-		if _, ok := pidOf(p); ok {
-			t.Errorf("process %d lives after the time limit", p)
+	eachWay(t, func(t *testing.T, runner *Supervised) {
+		script, pids := family(t)
+		s := spec(script)
+		s.RunTimeout, s.Grace = 2*time.Second, 200*time.Millisecond
+		r := startWith(t, runner, s)
+		if e := r.end(); e.Outcome != wire.TimedOut {
+			t.Errorf("exit %+v", e)
 		}
-	}
+		for _, p := range pids() {
+			if lives(t, p) {
+				t.Errorf("process %d lives after the time limit", p)
+			}
+		}
+	})
+}
+
+// TestEndAll: what a script leaves behind is ended if that is asked for, and the exit is the script's own.
+func TestEndAll(t *testing.T) {
+	eachWay(t, func(t *testing.T, runner *Supervised) {
+		script, pids := family(t)
+		s := spec(strings.Replace(script, "wait\n", "exit 7\n", 1))
+		s.EndAll, s.Grace = true, 200*time.Millisecond
+		r := startWith(t, runner, s)
+		if e := r.end(); e.Outcome != wire.Failed || e.ExitCode != 7 || r.output(Stdout) != "ready\n" {
+			t.Errorf("exit %+v, output %q", e, r.output(Stdout))
+		}
+		for _, p := range pids() {
+			if lives(t, p) {
+				t.Errorf("process %d lives after the end of all", p)
+			}
+		}
+	})
+}
+
+// TestForkers: processes that fork faster than they can be listed are ended too.
+func TestForkers(t *testing.T) {
+	eachWay(t, func(t *testing.T, runner *Supervised) {
+		s := spec(`#!/usr/bin/env python3
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+begin = time.time()
+if os.fork():
+    time.sleep(1000)
+print("ready", flush=True)
+while time.time() - begin < 60: # each lives for a moment only, in a session of its own
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+`)
+		s.Execution = "forkers." + strconv.Itoa(os.Getpid())
+		r := startWith(t, runner, s)
+		r.shows(Stdout, "ready")
+		if err := r.Cancel(0); err != nil {
+			t.Fatal(err)
+		}
+		if e := r.end(); e.Outcome != wire.Cancelled {
+			t.Errorf("exit %+v", e)
+		}
+		if left, err := orphans(state{Execution: s.Execution}); err != nil || len(left) > 0 {
+			t.Errorf("left: %+v, %v", left, err)
+		}
+	})
 }
 
 func TestCancelOfTheStopped(t *testing.T) {
@@ -152,41 +205,70 @@ func TestAttach(t *testing.T) {
 // TestSupervisorKilled: the script doesn't run on unsupervised, and what it had
 // printed is kept.
 func TestSupervisorKilled(t *testing.T) {
-	for _, attached := range []bool{true, false} {
-		script, pids := family(t)
-		r := start(t, spec(script))
-		r.shows(Stdout, "ready")
-		st, err := readState(r.dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !attached {
-			r.Close()
-		}
-		if err := syscall.Kill(st.Supervisor.PID, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		if !attached {
-			waitGone(t, st.Supervisor.PID)
-			if r.Process, err = r.runner.Attach(r.dir); err != nil {
+	eachWay(t, func(t *testing.T, runner *Supervised) {
+		for _, attached := range []bool{true, false} {
+			script, pids := family(t)
+			r := startWith(t, runner, spec(script))
+			r.shows(Stdout, "ready")
+			st, err := readState(r.dir)
+			if err != nil {
 				t.Fatal(err)
 			}
+			if !attached {
+				r.Close()
+			}
+			if err := syscall.Kill(st.Supervisor.PID, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			if !attached {
+				waitGone(t, st.Supervisor.PID)
+				if r.Process, err = r.runner.Attach(r.dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			e := r.end()
+			if e.Outcome != wire.Lost || !strings.Contains(e.Reason, "supervisor was killed") || e.Seq != 4 || r.output(Stdout) != "ready\n" {
+				t.Errorf("exit %+v, output %q", e, r.output(Stdout))
+			}
+			for _, p := range pids() {
+				if lives(t, p) {
+					t.Errorf("process %d lives on unsupervised", p)
+				}
+			}
 		}
-		e := r.end()
-		if e.Outcome != wire.Lost || !strings.Contains(e.Reason, "supervisor was killed") || e.Seq != 4 || r.output(Stdout) != "ready\n" {
-			t.Errorf("exit %+v, output %q", e, r.output(Stdout))
+	})
+}
+
+// TestAttachAtTheEnd: whoever looks while a supervisor ends finds it running or ended, never lost.
+func TestAttachAtTheEnd(t *testing.T) {
+	for range 10 {
+		r := start(t, spec("true"))
+		for ended := false; !ended; {
+			p, err := r.runner.Attach(r.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := p.Status()
+			if ended = s.Ended; ended && s.Exit.Outcome != wire.Succeeded {
+				t.Fatalf("exit %+v", s.Exit)
+			}
+			p.Close()
 		}
-		all := pids()
-		for _, p := range all[:3] {
-			waitGone(t, p)
-		}
-		syscall.Kill(all[3], syscall.SIGKILL) // a session of its own is beyond the reach of the dead
 	}
+}
+
+func lives(t *testing.T, p int) bool {
+	t.Helper()
+	_, ok, err := pidOf(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ok
 }
 
 func waitGone(t *testing.T, p int) {
 	t.Helper()
-	waitFor(t, func() bool { _, ok := pidOf(p); return !ok })
+	waitFor(t, func() bool { return !lives(t, p) })
 }
 
 func waitFor(t *testing.T, ok func() bool) {

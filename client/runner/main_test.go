@@ -15,6 +15,9 @@ import (
 
 func TestMain(m *testing.M) {
 	Hook()
+	if os.Getenv(ownVar) != "" {
+		ownAndExit()
+	}
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each supervisor takes a second to exit
 	goleak.VerifyTestMain(m)
 }
@@ -53,7 +56,16 @@ func start(t *testing.T, s Spec) *running {
 
 func startIn(t *testing.T, dir string, s Spec) *running {
 	t.Helper()
-	r := New()
+	return startAt(t, New(), dir, s)
+}
+
+func startWith(t *testing.T, r *Supervised, s Spec) *running {
+	t.Helper()
+	return startAt(t, r, place(t), s)
+}
+
+func startAt(t *testing.T, r *Supervised, dir string, s Spec) *running {
+	t.Helper()
 	p, err := r.Start(context.Background(), dir, s)
 	if err != nil {
 		t.Fatalf("Start: %v", err)

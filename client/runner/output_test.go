@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -160,26 +159,6 @@ func TestDiskFull(t *testing.T) {
 	}
 	if e := r.end(); e.Outcome != wire.Succeeded || r.output(Stdout) != want.String() {
 		t.Errorf("exit %+v, %d bytes", e, len(r.output(Stdout)))
-	}
-}
-
-// TestLeftBehind: something that the script left holds the pipe, and is left alone.
-func TestLeftBehind(t *testing.T) {
-	pidFile := filepath.Join(t.TempDir(), "pid")
-	begin := time.Now()
-	e, out, _ := run(t, spec("sleep 1000 & echo $! > "+pidFile+"; (sleep 0.2; echo soon) & echo end"))
-	if e.Outcome != wire.Succeeded || out != "end\nsoon\n" {
-		t.Errorf("exit %+v, output %q", e, out)
-	}
-	if d := time.Since(begin); d > patience/2 {
-		t.Errorf("it took %v", d)
-	}
-	p := pidIn(t, pidFile)
-	if _, ok := pidOf(p); !ok {
-		t.Error("what the script left behind was killed")
-	}
-	if err := exec.Command("kill", strconv.Itoa(p)).Run(); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -25,6 +25,12 @@ type Spec struct {
 	RunTimeout  time.Duration     `json:"run_timeout"`
 	Grace       time.Duration     `json:"grace"`        // between TERM and KILL at the time limit
 	OutputLimit int64             `json:"output_limit"` // bytes of both streams together; 0 = DefaultOutputLimit
+	// SpoolLimit is how many bytes its frames may have on disk at a time: a script that prints more is held
+	// up until there is room. 0 = no limit but the output's.
+	SpoolLimit int64 `json:"spool_limit,omitempty"`
+	// EndAll has what the script leaves behind, when it ends by itself, ended like at a cancel. The exit
+	// is the script's own all the same.
+	EndAll bool `json:"end_all,omitempty"`
 }
 
 // Runner starts scripts, and finds those that were started before. Its methods
@@ -38,7 +44,8 @@ type Runner interface {
 	// Attach tells.
 	Start(ctx context.Context, dir string, spec Spec) (Process, error)
 	// Attach finds what Start left in dir, running or ended, also if another
-	// process started it. Errors: ErrNoTrace if nothing was started there.
+	// process started it. Errors: ErrNoTrace if nothing was started there; any other says that it couldn't
+	// be found out now, and is no evidence of anything.
 	Attach(dir string) (Process, error)
 	// Remove deletes what is kept of a process that has ended and was closed. A
 	// directory that isn't there is no error.
@@ -64,9 +71,20 @@ type Process interface {
 	Close() error
 }
 
+// Spooled is what a Process may implement as well, if its frames take room on a disk. The methods may be
+// called concurrently with those of Process.
+type Spooled interface {
+	// Trim removes from the disk what it can of the frames up to through. Read gives them as Missing from
+	// then on.
+	Trim(through int64) error
+	// Allow sets the process's SpoolLimit anew. On an ended process it does nothing.
+	Allow(bytes int64) error
+}
+
 // Status is how far a process is.
 type Status struct {
 	Last  int64 // number of the last frame, FirstSeq-1 if there is none
+	Full  bool  // the script is held up, since its spool is full
 	Ended bool
 	Exit  Exit // if Ended
 }

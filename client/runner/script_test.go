@@ -200,9 +200,9 @@ func TestUserIsRefused(t *testing.T) {
 }
 
 func TestLookupAccountByGetent(t *testing.T) {
-	a, ok := getent("nobody")
-	b, okFile := passwdFile(func(f []string) bool { return f[0] == "nobody" })
-	if !ok || !okFile || !reflect.DeepEqual(a, b) || a.UID != 65534 {
+	a, ok, err := getent("nobody")
+	b, okFile, errFile := passwdFile(func(f []string) bool { return f[0] == "nobody" })
+	if err != nil || errFile != nil || !ok || !okFile || !reflect.DeepEqual(a, b) || a.UID != 65534 {
 		t.Errorf("getent %+v %v, passwd %+v %v", a, ok, b, okFile)
 	}
 	if self, err := LookupAccount(""); err != nil || self.Switch || self.UID != uint32(os.Geteuid()) {

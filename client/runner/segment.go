@@ -18,7 +18,7 @@ const (
 	segmentMagic   = "RXSG"
 	segmentVersion = 1
 	segmentHead    = 4 + 4 + 8 + 8
-	segmentSize    = 1 << 20 // a segment ends at the frame that reaches it
+	segmentSize    = 1 << 20 // a segment ends at the frame that reaches it; where there is less room, a quarter of that
 	segmentSuffix  = ".seg"
 )
 
@@ -50,12 +50,11 @@ func listSegments(dir string) ([]segment, error) {
 	return segs, nil
 }
 
+// parseSegmentHead fails with errBadFrame for one of another version too: there is nothing in it that
+// could be read.
 func parseSegmentHead(b []byte) (first, before int64, err error) {
-	if len(b) < segmentHead || string(b[:4]) != segmentMagic {
+	if len(b) < segmentHead || string(b[:4]) != segmentMagic || binary.LittleEndian.Uint32(b[4:]) != segmentVersion {
 		return 0, 0, errBadFrame
-	}
-	if v := binary.LittleEndian.Uint32(b[4:]); v != segmentVersion {
-		return 0, 0, fmt.Errorf("runner: segment of version %d, only %d is known", v, segmentVersion)
 	}
 	return int64(binary.LittleEndian.Uint64(b[8:])), int64(binary.LittleEndian.Uint64(b[16:])), nil
 }
@@ -63,21 +62,61 @@ func parseSegmentHead(b []byte) (first, before int64, err error) {
 // segmentWriter appends frames to segments. A write that fails leaves nothing
 // behind and may be repeated.
 type segmentWriter struct {
-	dir   string
-	file  *os.File // nil = the next frame begins a segment
-	size  int64    // of file, up to its last whole frame
-	next  int64    // number of the next frame
-	bytes int64    // of output, in all
-	buf   []byte
+	dir     string
+	file    *os.File // nil = the next frame begins a segment
+	first   int64    // number of file's first frame
+	size    int64    // of file, up to its last whole frame
+	next    int64    // number of the next frame
+	bytes   int64    // of output, in all
+	room    int64    // bytes that may be on disk; 0 = no bound
+	earlier []sized  // segments before file, as far as they are known to be there
+	buf     []byte
+}
+
+// sized is a segment that is written.
+type sized struct {
+	path string
+	size int64
 }
 
 func newSegmentWriter(dir string) *segmentWriter {
 	return &segmentWriter{dir: dir, next: FirstSeq, buf: make([]byte, 0, maxFrame)}
 }
 
+// full tells whether a frame may not be written before others are removed.
+func (w *segmentWriter) full(data []byte) bool {
+	need := int64(frameHead+frameBody+len(data)) + w.size
+	if w.file == nil || w.size >= w.segmentSize() {
+		need += segmentHead
+	}
+	if w.room <= 0 || w.used()+need <= w.room {
+		return false
+	}
+	w.earlier = slices.DeleteFunc(w.earlier, func(g sized) bool {
+		_, err := os.Lstat(g.path)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	return w.used()+need > w.room
+}
+
+// used is what the earlier segments have on disk.
+func (w *segmentWriter) used() (n int64) {
+	for _, g := range w.earlier {
+		n += g.size
+	}
+	return n
+}
+
+func (w *segmentWriter) segmentSize() int64 {
+	if w.room <= 0 {
+		return segmentSize
+	}
+	return min(segmentSize, w.room/4)
+}
+
 // append writes one frame, with the next number.
 func (w *segmentWriter) append(at int64, kind FrameKind, data []byte) error {
-	if w.file != nil && w.size >= segmentSize {
+	if w.file != nil && w.size >= w.segmentSize() {
 		// Not with the frame that fills it: a sync that fails would have that written again.
 		if err := w.end(); err != nil {
 			return err
@@ -112,7 +151,7 @@ func (w *segmentWriter) begin() error {
 	if _, err := f.Write(head); err != nil {
 		return errors.Join(err, f.Close(), os.Remove(path))
 	}
-	w.file, w.size = f, segmentHead
+	w.file, w.size, w.first = f, segmentHead, w.next
 	return nil
 }
 
@@ -125,6 +164,22 @@ func (w *segmentWriter) end() error {
 		return err
 	}
 	err := w.file.Close()
-	w.file = nil
+	w.earlier = append(w.earlier, sized{filepath.Join(w.dir, segmentName(w.first)), w.size})
+	w.file, w.size = nil, 0
 	return err
+}
+
+// trimSegments removes segments of which all frames are up to through, never the last one: it may be
+// written to, and tells how far the script got.
+func trimSegments(dir string, through int64) error {
+	segs, err := listSegments(dir)
+	if err != nil {
+		return err
+	}
+	for i := 0; i+1 < len(segs) && segs[i+1].first-1 <= through; i++ {
+		if err := os.Remove(segs[i].path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }

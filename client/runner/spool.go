@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 )
 
 // spool reads frames from a directory's segments. It holds no descriptor
@@ -145,6 +146,9 @@ func (s *spool) load() ([]byte, error) {
 		s.buf = make([]byte, readWindow)
 	}
 	n, err := f.ReadAt(s.buf, s.offset)
+	if errors.Is(err, syscall.EIO) {
+		return nil, nil // the disk has lost it, and won't find it by being asked again
+	}
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
@@ -153,11 +157,8 @@ func (s *spool) load() ([]byte, error) {
 		return b, nil
 	}
 	first, before, err := parseSegmentHead(b)
-	if errors.Is(err, errBadFrame) || err == nil && first != s.next {
+	if err != nil || first != s.next {
 		return nil, nil
-	}
-	if err != nil {
-		return nil, err
 	}
 	s.before, s.offset = before, segmentHead
 	return b[segmentHead:], nil
@@ -213,7 +214,10 @@ func (s *spool) skip(last, total int64) (Frame, error) {
 		if g.first <= s.next || g.first > last {
 			continue
 		}
-		before, ok := headOf(g)
+		before, ok, err := headOf(g)
+		if err != nil {
+			return gap, err
+		}
 		if !ok {
 			continue
 		}
@@ -228,18 +232,26 @@ func (s *spool) skip(last, total int64) (Frame, error) {
 	return gap, nil
 }
 
-func headOf(g segment) (before int64, ok bool) {
+// headOf reads a segment's head; not ok if it is gone or damaged.
+func headOf(g segment) (before int64, ok bool, err error) {
 	f, err := os.Open(g.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
 	if err != nil {
-		return 0, false
+		return 0, false, err
 	}
 	defer f.Close()
 	head := make([]byte, segmentHead)
-	if _, err := io.ReadFull(f, head); err != nil {
-		return 0, false
+	_, err = io.ReadFull(f, head)
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EIO):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, err
 	}
 	first, before, err := parseSegmentHead(head)
-	return before, err == nil && first == g.first
+	return before, err == nil && first == g.first, nil
 }
 
 // count finds the number of the last frame on disk, and the bytes of output up to
@@ -251,7 +263,10 @@ func (s *spool) count() (last, bytes int64, err error) {
 	}
 	last = FirstSeq - 1
 	for i := len(segs) - 1; i >= 0; i-- {
-		before, ok := headOf(segs[i])
+		before, ok, err := headOf(segs[i])
+		if err != nil {
+			return 0, 0, err
+		}
 		if !ok {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Names in an execution's directory.
@@ -28,7 +29,8 @@ type state struct {
 	Execution  string `json:"execution"`
 	Boot       string `json:"boot"`
 	Supervisor pid    `json:"supervisor"`
-	Script     pid    `json:"script"` // zero = not forked yet
+	Script     pid    `json:"script"`           // zero = not forked yet
+	Cgroup     string `json:"cgroup,omitempty"` // of the script; "" = it has none of its own
 }
 
 const stateVersion = 1
@@ -40,24 +42,33 @@ type pid struct {
 }
 
 // pidOf reads a process's identity; not ok if there is no such process, or only its
-// zombie.
-func pidOf(n int) (p pid, ok bool) {
+// zombie. An error says that it couldn't be found out now.
+func pidOf(n int) (p pid, ok bool, err error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(n) + "/stat")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return pid{}, false, nil
+	}
 	if err != nil {
-		return pid{}, false
+		return pid{}, false, err
 	}
 	i := bytes.LastIndexByte(b, ')') // the name before it may hold anything
 	f := strings.Fields(string(b[i+1:]))
-	if i < 0 || len(f) < 20 || f[0] == "Z" || f[0] == "X" {
-		return pid{}, false
+	if i < 0 || len(f) < 20 {
+		return pid{}, false, fmt.Errorf("runner: /proc/%d/stat isn't of the known form", n)
+	}
+	if f[0] == "Z" || f[0] == "X" {
+		return pid{}, false, nil
 	}
 	start, err := strconv.ParseUint(f[19], 10, 64)
-	return pid{n, start}, err == nil
+	return pid{n, start}, err == nil, err
 }
 
-func (p pid) alive() bool {
-	now, ok := pidOf(p.PID)
-	return ok && p.PID > 0 && now == p
+func (p pid) alive() (bool, error) {
+	if p.PID <= 0 {
+		return false, nil
+	}
+	now, ok, err := pidOf(p.PID)
+	return ok && now == p, err
 }
 
 // BootID identifies this boot of the host.
@@ -78,22 +89,33 @@ func writeState(dir string, s state) error {
 	return os.Rename(tmp, filepath.Join(dir, stateName))
 }
 
-// readState gives ErrNoTrace if there is none.
+// errUnreadable says that a file is there, and that nothing can be learnt from it.
+var errUnreadable = errors.New("unreadable")
+
+// readState gives fs.ErrNotExist if there is none, and errUnreadable for one that is damaged, or of
+// a later version. Any other error may pass.
 func readState(dir string) (s state, err error) {
-	b, err := os.ReadFile(filepath.Join(dir, stateName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, ErrNoTrace
+	if err := readJSON(filepath.Join(dir, stateName), &s); err != nil {
+		return state{}, err
 	}
-	if err != nil {
-		return s, err
-	}
-	if err := json.Unmarshal(b, &s); err != nil {
-		return s, fmt.Errorf("runner: %s/%s: %w", dir, stateName, err)
-	}
-	if s.Version != stateVersion {
-		return s, fmt.Errorf("runner: %s/%s of version %d, only %d is known", dir, stateName, s.Version, stateVersion)
+	if s.Version < 1 || s.Version > stateVersion {
+		return state{}, fmt.Errorf("runner: %s/%s of version %d, only %d is known: %w", dir, stateName, s.Version, stateVersion, errUnreadable)
 	}
 	return s, nil
+}
+
+func readJSON(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, syscall.EIO) {
+		return fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("runner: %s: %w: %w", path, errUnreadable, err)
+	}
+	return nil
 }
 
 // writeExit makes the exit durable: the file is there whole, or not at all.
@@ -117,18 +139,13 @@ func writeExit(dir string, e Exit) error {
 	return syncDir(dir)
 }
 
-func readExit(dir string) (e Exit, ok bool, err error) {
-	b, err := os.ReadFile(filepath.Join(dir, exitName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return e, false, nil
+// readExit fails as readState does.
+func readExit(dir string) (e Exit, err error) {
+	err = readJSON(filepath.Join(dir, exitName), &e)
+	if err == nil && (e.Seq < FirstSeq || e.Outcome == "") {
+		err = fmt.Errorf("runner: %s/%s: %w", dir, exitName, errUnreadable)
 	}
-	if err != nil {
-		return e, false, err
-	}
-	if err := json.Unmarshal(b, &e); err != nil {
-		return e, false, fmt.Errorf("runner: %s/%s: %w", dir, exitName, err)
-	}
-	return e, true, nil
+	return e, err
 }
 
 func syncDir(dir string) error {

@@ -35,6 +35,7 @@ type order struct {
 	Version int     `json:"version"`
 	Spec    Spec    `json:"spec"`
 	Account Account `json:"account"`
+	Cgroup  string  `json:"cgroup,omitempty"` // to be made for the script
 }
 
 // ctlFD is the descriptor of the listening control socket.
@@ -68,7 +69,7 @@ func supervise(dir string) error {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		s.board.serve(listener, s.cancels)
+		s.board.serve(listener, s.notes)
 	}()
 	s.start()
 	s.loop()

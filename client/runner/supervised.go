@@ -10,19 +10,31 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/rexgate/rexgate/session/wire"
 )
 
 // Supervised runs each script under a supervisor process. The program that
 // uses it must call Hook first in its main.
 type Supervised struct {
+	// Cgroups gives each script a cgroup of its own; nil = scripts have none. It is set before the first
+	// use.
+	Cgroups *Cgroups
+
 	mu       sync.Mutex           // guards the following
 	children map[string]*exec.Cmd // supervisors that this process started and let go of, by directory
+	left     []string             // cgroups to be removed once they are empty
+}
+
+// cgroupOf names the cgroup of an execution; "" if it gets none.
+func (r *Supervised) cgroupOf(dir string) string {
+	if r.Cgroups == nil {
+		return ""
+	}
+	return r.Cgroups.of(dir)
 }
 
 // New makes a runner that starts supervisors.
@@ -45,41 +57,39 @@ func (r *Supervised) Start(ctx context.Context, dir string, spec Spec) (Process,
 	if err := prepare(dir, acc); err != nil {
 		return nil, err
 	}
-	cmd, err := r.spawn(dir, order{Version: stateVersion, Spec: spec, Account: acc})
+	cmd, err := r.spawn(dir, order{Version: stateVersion, Spec: spec, Account: acc, Cgroup: r.cgroupOf(dir)})
 	if err != nil {
 		return nil, err
 	}
 	r.adopt(dir, cmd)
 	conn, err := dialCtl(dir)
-	if err != nil {
-		return nil, r.failed(dir, err)
-	}
-	// Whichever comes first, news or the end of ctx, ends the wait.
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) //nolint:errcheck
-	conn.SetReadDeadline(time.Now().Add(startTimeout))                               //nolint:errcheck
-	first, err := readNote(conn)
-	if !stop() {
-		conn.Close()
-		return nil, ctx.Err()
-	}
-	if err != nil {
-		conn.Close()
-		if started(dir) { // whatever happened is on disk
-			return r.Attach(dir)
+	var first note
+	if err == nil {
+		// Whichever comes first, news or the end of ctx, ends the wait.
+		stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) //nolint:errcheck
+		conn.SetReadDeadline(time.Now().Add(startTimeout))                               //nolint:errcheck
+		first, err = readNote(conn)
+		if !stop() {
+			conn.Close()
+			return nil, ctx.Err()
 		}
-		err = r.failed(dir, err)
-		if started(dir) { // in the last moment
-			return r.Attach(dir)
+		if err == nil {
+			conn.SetReadDeadline(time.Time{}) //nolint:errcheck
+			return r.follow(dir, conn, first), nil
 		}
-		return nil, err
+		conn.Close()
 	}
-	conn.SetReadDeadline(time.Time{}) //nolint:errcheck
-	return r.follow(dir, conn, first), nil
+	if !started(dir) {
+		if err = r.failed(dir, err); !started(dir) { // not in the last moment either
+			return nil, err
+		}
+	}
+	return r.follow(dir, nil, note{}), nil // whatever happened is on disk
 }
 
 // started tells whether a supervisor got as far as to begin.
 func started(dir string) bool {
-	_, err := readState(dir)
+	_, err := os.Stat(filepath.Join(dir, stateName))
 	return err == nil
 }
 
@@ -148,9 +158,11 @@ func (r *Supervised) spawn(dir string, o order) (*exec.Cmd, error) {
 }
 
 // supervisorEnv is this program's environment, so that it finds its way to Hook as this
-// one did; with little room for the runtime, since a supervisor mostly waits.
+// one did; with little room for the runtime, since a supervisor mostly waits. Where this program was itself
+// started by a script, the supervisors aren't of that.
 func supervisorEnv() []string {
-	return append(os.Environ(), "GOMAXPROCS=1") // the last one counts
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, executionVar+"=") })
+	return append(env, "GOMAXPROCS=1") // the last one counts
 }
 
 func ignoreExit(err error) error {
@@ -200,37 +212,22 @@ func (r *Supervised) disown(dir string) *exec.Cmd {
 
 // Attach implements Runner.
 func (r *Supervised) Attach(dir string) (Process, error) {
-	p, err := r.find(dir)
-	if err == nil && p.Status().Ended {
-		r.collect(dir)
-	}
-	return p, err
-}
-
-func (r *Supervised) find(dir string) (Process, error) {
-	if e, ok, err := readExit(dir); err != nil || ok {
-		return ended(dir, e), err
-	}
-	st, err := readState(dir)
+	seen, err := look(dir)
 	if err != nil {
 		return nil, err
 	}
-	boot, err := BootID()
+	switch seen.fate() {
+	case noTrace:
+		return nil, ErrNoTrace
+	case runs:
+		return r.follow(dir, seen.conn, note{}), nil
+	}
+	exit, err := seen.settle(dir, r.cgroupOf(dir))
 	if err != nil {
 		return nil, err
 	}
-	if st.Boot != boot {
-		return lost(dir, "the host was restarted while the script ran")
-	}
-	conn, err := dialCtl(dir)
-	if err != nil {
-		p, err := bury(dir)
-		if !errors.Is(err, errAlive) {
-			return p, err
-		}
-		conn = nil // it is tried again
-	}
-	return r.follow(dir, conn, note{}), nil
+	r.collect(dir)
+	return ended(dir, exit), nil
 }
 
 // collect waits for a supervisor that this process started and that is at its end.
@@ -241,27 +238,28 @@ func (r *Supervised) collect(dir string) {
 }
 
 // Remove implements Runner.
-func (r *Supervised) Remove(dir string) error { return os.RemoveAll(dir) }
-
-// errAlive says that a supervisor lives, although it doesn't answer.
-var errAlive = errors.New("runner: the supervisor lives and doesn't answer")
-
-// bury settles a directory whose supervisor doesn't answer.
-func bury(dir string) (Process, error) {
+func (r *Supervised) Remove(dir string) error {
 	st, err := readState(dir)
-	if err != nil {
-		return nil, err
+	if err == nil && st.Cgroup != "" {
+		r.discard(st.Cgroup)
 	}
-	alive := st.Supervisor.alive()
-	// The exit is written before the supervisor ends, so it is looked for after that was seen.
-	if e, ok, err := readExit(dir); err != nil || ok {
-		return ended(dir, e), err
-	}
-	if alive {
-		return nil, errAlive
-	}
-	killOrphans(st.Script, st.Execution)
-	return lost(dir, "the script's supervisor was killed, and what was left of the script with it")
+	return os.RemoveAll(dir)
+}
+
+// discard removes a script's cgroup, once all that it left behind has ended. Those that were in use are
+// tried again.
+func (r *Supervised) discard(path string) {
+	r.mu.Lock()
+	paths := append(r.left, path)
+	r.left = nil
+	r.mu.Unlock()
+	paths = slices.DeleteFunc(paths, func(path string) bool {
+		err := cgroup{path}.remove()
+		return !errors.Is(err, syscall.EBUSY) // with any other error it never will be
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left = append(r.left, paths...)
 }
 
 func ended(dir string, e Exit) *follower {
@@ -271,20 +269,10 @@ func ended(dir string, e Exit) *follower {
 	return f
 }
 
-// lost is a script of which no exit is known. What it printed is still there.
-func lost(dir, why string) (Process, error) {
-	last, bytes, err := (&spool{dir: dir}).count()
-	if err != nil {
-		return nil, err
-	}
-	return ended(dir, Exit{
-		Seq: last + 1, At: time.Now().UnixMilli(), Outcome: wire.Lost, ExitCode: -1, Reason: why, Bytes: bytes,
-	}), nil
-}
-
 // follow makes a process of a connection to its supervisor; nil = to be made.
 func (r *Supervised) follow(dir string, conn *net.UnixConn, first note) *follower {
 	f := newFollower(dir, Status{Last: FirstSeq - 1})
+	f.cgroup = r.cgroupOf(dir)
 	go func() {
 		defer close(f.done)
 		if f.listen(conn, first) {

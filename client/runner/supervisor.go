@@ -2,15 +2,11 @@ package runner
 
 import (
 	"errors"
-	"io/fs"
+	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/rexgate/rexgate/session/wire"
 )
@@ -53,8 +49,9 @@ type supervisor struct {
 	open   int // pipes not at their end
 	chunks chan chunk
 
-	cancels chan time.Duration
+	notes   chan note
 	main    int
+	cgroup  cgroup              // of the script; without a path = it has none of its own
 	status  *syscall.WaitStatus // of the script, once it has ended
 	gone    bool                // the script and all that it left are gone
 	why     wire.Outcome        // TimedOut or Cancelled once that has begun
@@ -78,9 +75,12 @@ func newSupervisor(dir string, o order) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	self, ok := pidOf(os.Getpid())
-	if !ok {
-		return nil, errors.New("/proc doesn't show this process")
+	self, ok, err := pidOf(os.Getpid())
+	if err == nil && !ok {
+		err = errors.New("/proc doesn't show this process")
+	}
+	if err != nil {
+		return nil, err
 	}
 	held, err := os.Open(dir)
 	if err != nil {
@@ -91,14 +91,31 @@ func newSupervisor(dir string, o order) (*supervisor, error) {
 	}
 	s := &supervisor{
 		dir: dir, held: held, order: o, board: newBoard(), clock: clock{time.Now()},
-		state:   state{Version: stateVersion, Execution: o.Spec.Execution, Boot: boot, Supervisor: self},
-		writer:  newSegmentWriter(heldPath(held)),
-		gather:  gather{limit: o.Spec.OutputLimit},
-		chunks:  make(chan chunk),
-		cancels: make(chan time.Duration),
-		hush:    stoppedTimer(), limit: stoppedTimer(), kill: stoppedTimer(), drain: stoppedTimer(), retry: stoppedTimer(),
+		state:  state{Version: stateVersion, Execution: o.Spec.Execution, Boot: boot, Supervisor: self},
+		writer: newSegmentWriter(heldPath(held)),
+		gather: gather{limit: o.Spec.OutputLimit},
+		chunks: make(chan chunk),
+		notes:  make(chan note),
+		hush:   stoppedTimer(), limit: stoppedTimer(), kill: stoppedTimer(), drain: stoppedTimer(), retry: stoppedTimer(),
 	}
+	s.allow(o.Spec.SpoolLimit)
+	if o.Cgroup != "" {
+		if s.cgroup, err = makeCgroup(o.Cgroup); err != nil { // it is told in the log; without one it works too
+			fmt.Fprintf(os.Stderr, "no cgroup for the script: %v\n", err)
+		}
+	}
+	s.state.Cgroup = s.cgroup.path
 	return s, writeState(dir, s.state)
+}
+
+// leastRoom is the least that a spool may have, in bytes: it holds several segments.
+const leastRoom = 16 * maxFrame
+
+func (s *supervisor) allow(room int64) {
+	if room > 0 {
+		room = max(room, leastRoom)
+	}
+	s.writer.room = room
 }
 
 // start forks the script. A failure becomes the exit.
@@ -130,12 +147,12 @@ func (s *supervisor) fork() error {
 		}
 		reads, writes = append(reads, r), append(writes, w)
 	}
-	p, err := launch(s.order.Spec, s.order.Account, file, writes[0], writes[1])
+	p, err := s.launch(file, writes[0], writes[1])
 	if err != nil {
 		return err
 	}
 	s.main = p.Pid
-	s.state.Script, _ = pidOf(p.Pid)
+	s.state.Script, _, _ = pidOf(p.Pid)
 	p.Release() //nolint:errcheck // the reaper waits for it
 	// Without it the script is still found by attaching; only orphans of a killed supervisor aren't.
 	_ = writeState(s.dir, s.state)
@@ -144,6 +161,29 @@ func (s *supervisor) fork() error {
 		go readPipe(Stdout+FrameKind(i), r, s.chunks)
 	}
 	return nil
+}
+
+// launch starts the script in its cgroup, so that not even its first instruction is outside; where that
+// is refused, without one.
+func (s *supervisor) launch(file string, stdout, stderr *os.File) (*os.Process, error) {
+	if s.cgroup.path != "" {
+		dir, err := os.Open(s.cgroup.path)
+		if err == nil {
+			defer dir.Close()
+			var p *os.Process
+			if p, err = launch(s.order.Spec, s.order.Account, file, stdout, stderr, dir); err == nil {
+				return p, nil
+			}
+		}
+		p, errWithout := launch(s.order.Spec, s.order.Account, file, stdout, stderr, nil)
+		if errWithout == nil {
+			fmt.Fprintf(os.Stderr, "the script isn't in a cgroup of its own: %v\n", err)
+		}
+		s.cgroup.remove() //nolint:errcheck // it is empty
+		s.cgroup, s.state.Cgroup = cgroup{}, ""
+		return p, errWithout
+	}
+	return launch(s.order.Spec, s.order.Account, file, stdout, stderr, nil)
 }
 
 // loop runs until the exit is on disk.
@@ -158,7 +198,7 @@ func (s *supervisor) loop() {
 	for s.step(hushed); !s.ended; s.step(hushed) {
 		chunks := s.chunks
 		if len(s.drafts) > 0 {
-			chunks = nil // the disk is full: the script waits in its pipe
+			chunks = nil // the disk, or the spool, is full: the script waits in its pipe
 		}
 		if at, ok := s.gather.due(); ok {
 			flush.Reset(at.Sub(s.clock.now()))
@@ -168,13 +208,13 @@ func (s *supervisor) loop() {
 			s.take(c)
 		case <-children:
 			s.reap()
-		case grace := <-s.cancels:
-			s.end(wire.Cancelled, grace)
+		case n := <-s.notes:
+			s.heed(n)
 		case <-s.limit.C:
 			s.end(wire.TimedOut, s.order.Spec.Grace)
 		case <-s.kill.C:
-			if !s.gone {
-				signalAll(s.main, syscall.SIGKILL)
+			if s.reap(); !s.gone {
+				s.killAll()
 				s.kill.Reset(killAgain)
 			}
 		case <-s.drain.C:
@@ -190,9 +230,14 @@ func (s *supervisor) loop() {
 
 // step writes what is to be written, and tells the agents.
 func (s *supervisor) step(hushed bool) {
-	news := false
+	news, kind := false, noteFrames
 	for len(s.drafts) > 0 {
 		d := s.drafts[0]
+		if s.writer.full(d.data) && !s.last() {
+			kind = noteFull
+			s.retry.Reset(retryAfter)
+			break
+		}
 		if err := s.writer.append(d.at, d.kind, d.data); err != nil && !s.removed() {
 			s.retry.Reset(retryAfter)
 			break
@@ -200,11 +245,26 @@ func (s *supervisor) step(hushed bool) {
 		s.drafts = s.drafts[1:]
 		news = true
 	}
-	if latest, _ := s.board.read(); !hushed && (news || latest.num < s.writer.next-1) && s.writer.next > FirstSeq {
-		s.board.post(note{noteFrames, s.writer.next - 1})
+	latest, _ := s.board.read()
+	if now := (note{kind, s.writer.next - 1}); !hushed && (news || latest != now) && s.writer.next > FirstSeq {
+		s.board.post(now)
 	}
 	if s.done() {
 		s.finish()
+	}
+}
+
+// last tells whether no more can come than the pipes hold: that is written even to a full spool, or
+// a script that has ended would seem to run until somebody makes room.
+func (s *supervisor) last() bool { return s.closed || s.status != nil && (s.gone || s.open == 0) }
+
+// heed does what an agent says.
+func (s *supervisor) heed(n note) {
+	switch n.kind {
+	case noteCancel:
+		s.end(wire.Cancelled, time.Duration(n.num)*time.Millisecond)
+	case noteRoom:
+		s.allow(n.num)
 	}
 }
 
@@ -215,106 +275,4 @@ func (s *supervisor) take(c chunk) {
 	}
 	s.drafts = s.gather.add(c.kind, c.data, s.clock.now(), s.drafts)
 	c.back <- c.data[:cap(c.data)]
-}
-
-func (s *supervisor) reap() {
-	status, none := reap(s.main)
-	s.gone = none
-	if status != nil && s.status == nil {
-		s.status = status
-		s.limit.Stop()
-	}
-	if s.status != nil && (s.why == "" || s.gone) && !s.draining {
-		s.draining = true
-		s.drain.Reset(drainFor)
-	}
-}
-
-// end begins to end the script, or hurries that. What has ended by itself stays
-// so.
-func (s *supervisor) end(why wire.Outcome, grace time.Duration) {
-	if s.status != nil || s.failure != "" {
-		return
-	}
-	if s.why == "" {
-		s.why = why
-		s.limit.Stop()
-		signalAll(s.main, syscall.SIGTERM)
-		signalAll(s.main, syscall.SIGCONT) // what is stopped can't heed it
-		s.kill.Reset(grace)
-		return
-	}
-	if grace == 0 {
-		s.kill.Reset(0)
-	}
-}
-
-// done tells whether nothing more can come: the script has ended, its pipes too, and where
-// it was ended, all of its group is gone.
-func (s *supervisor) done() bool {
-	if len(s.drafts) > 0 || s.ended {
-		return false
-	}
-	if s.failure != "" {
-		return true
-	}
-	return s.status != nil && s.open == 0 && (s.why == "" || s.gone)
-}
-
-// finish makes all of it durable and says so. It may have to be repeated.
-func (s *supervisor) finish() {
-	if s.drafts = s.gather.end(s.clock.now(), s.drafts); len(s.drafts) > 0 {
-		s.retry.Reset(0) // once more round: they are to be written
-		return
-	}
-	if s.exit == nil {
-		s.exit = s.outcome()
-	}
-	if err := errors.Join(s.writer.end(), writeExit(heldPath(s.held), *s.exit)); err != nil && !s.removed() {
-		s.retry.Reset(retryAfter)
-		return
-	}
-	s.ended = true
-	s.board.post(note{noteExit, s.writer.next - 1})
-}
-
-// removed tells whether the directory is gone, or another has its place, with whoever would
-// have read it: the script still has its limits, but what becomes of it is of no interest any more.
-func (s *supervisor) removed() bool {
-	now, err := os.Stat(s.dir)
-	if err != nil {
-		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
-	}
-	then, err := s.held.Stat()
-	return err == nil && !os.SameFile(then, now)
-}
-
-// heldPath names an open directory, whatever has become of its name.
-func heldPath(d *os.File) string { return filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd()))) }
-
-func (s *supervisor) outcome() *Exit {
-	e := &Exit{
-		Seq: s.writer.next, At: s.clock.now().UnixMilli(), ExitCode: -1,
-		Dropped: s.gather.dropped, Bytes: s.writer.bytes,
-	}
-	switch {
-	case s.failure != "":
-		e.Outcome, e.Reason = wire.Failed, s.failure
-		return e
-	case s.status.Exited():
-		e.ExitCode = s.status.ExitStatus()
-	case s.status.Signaled():
-		e.Signal = unix.SignalName(s.status.Signal())
-	}
-	switch {
-	case s.why == wire.TimedOut:
-		e.Outcome, e.Reason = wire.TimedOut, "still running after "+s.order.Spec.RunTimeout.String()
-	case s.why != "":
-		e.Outcome = s.why
-	case e.ExitCode == 0:
-		e.Outcome = wire.Succeeded
-	default:
-		e.Outcome = wire.Failed
-	}
-	return e
 }

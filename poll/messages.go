@@ -23,15 +23,12 @@ func (s *Server) ServeMessages(w http.ResponseWriter, r *http.Request, peer sess
 		s.problem(w, peer, err, s.later(peer))
 		return
 	}
-	if !s.enter(peer.Host) {
-		s.problem(w, peer, errPosting, soon)
-		return
-	}
-	defer s.leave(peer.Host)
-	out, back, err := s.serve(r, peer, msgs)
+	out, back, err := s.serveAlone(r, peer, msgs)
 	switch {
 	case r.Context().Err() != nil:
 		s.count.cut.Add(1)
+	case errors.Is(err, errPosting):
+		s.problem(w, peer, err, soon)
 	case errors.Is(err, session.ErrDraining):
 		s.problem(w, peer, err, s.hub.ComeBack())
 	case err != nil:
@@ -70,6 +67,16 @@ func read(w http.ResponseWriter, r *http.Request) ([]wire.Message, error) {
 		return nil, queue.Errorf(queue.Invalid, "%w", err)
 	}
 	return msgs, nil
+}
+
+// serveAlone is serve unless another POST of the host is being served. It is over before
+// the answer is written: a host that has read it may post the next at once.
+func (s *Server) serveAlone(r *http.Request, peer session.Peer, msgs []wire.Message) (out []wire.Message, back bool, err error) {
+	if !s.enter(peer.Host) {
+		return nil, false, errPosting
+	}
+	defer s.leave(peer.Host)
+	return s.serve(r, peer, msgs)
 }
 
 // serve does what the messages say, in order. back: the host should poll soon.

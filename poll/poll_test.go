@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -474,6 +475,44 @@ func TestOnePostAtATime(t *testing.T) {
 			} else if strings.Contains(rec.Body.String(), ".a") && r.answers(rec, 200) != 1 {
 				t.Error("after the end of an execution, a host isn't called back soon")
 			}
+		}
+	})
+}
+
+// answering is a ResponseWriter that does something while the answer is written.
+type answering struct {
+	*httptest.ResponseRecorder
+	while func()
+}
+
+func (w *answering) Write(b []byte) (int, error) {
+	w.while()
+	return w.ResponseRecorder.Write(b)
+}
+
+// TestPostsOneAfterAnother has a host that posts again as soon as it has read an answer.
+func TestPostsOneAfterAnother(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, r *rig) {
+		q := fmt.Sprintf("?session=%d", r.hello("a"))
+		events := func(seq int64) *http.Request {
+			frame, err := wire.Encode(&wire.Started{Execution: string(queue.NewExecutionID(testJob, "a")), Seq: seq})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return httptest.NewRequestWithContext(t.Context(), "POST", wire.PathMessages+q, bytes.NewReader(frame))
+		}
+		peer := session.Peer{Host: "a", Incarnation: 1}
+		posted := 0
+		w := &answering{httptest.NewRecorder(), func() {
+			again := httptest.NewRecorder()
+			r.ServeMessages(again, events(3), peer)
+			if posted++; again.Code != 200 {
+				t.Errorf("the next is answered with %d: %s", again.Code, again.Body)
+			}
+		}}
+		r.ServeMessages(w, events(2), peer)
+		if w.Code != 200 || posted != 1 {
+			t.Errorf("status %d, %d posts meanwhile", w.Code, posted)
 		}
 	})
 }

@@ -72,7 +72,7 @@ func (c *pollCarrier) Dial(t testing.TB, peer session.Peer, hello wire.Hello) Li
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := exchange(l.ctx, http.MethodPost, c.url()+wire.PathMessages, peer, frame)
+	a, err := c.postWhenFree(l.ctx, c.url()+wire.PathMessages, peer, frame)
 	if err != nil {
 		l.end(err)
 		return l
@@ -91,6 +91,22 @@ func (c *pollCarrier) Dial(t testing.TB, peer session.Peer, hello wire.Hello) Li
 	l.wg.Go(func() { l.poll(w.N) })
 	l.wg.Go(l.post)
 	return l
+}
+
+// postWhenFree repeats a POST while another of the host is being served: one that was cut may
+// still be at the store.
+func (c *pollCarrier) postWhenFree(ctx context.Context, url string, peer session.Peer, frame []byte) (*answer, error) {
+	for {
+		a, err := exchange(ctx, http.MethodPost, url, peer, frame)
+		if err != nil || a.status != http.StatusTooManyRequests {
+			return a, err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func (l *pollLink) poll(after int64) {
@@ -135,7 +151,7 @@ func (l *pollLink) post() {
 			return
 		case frame := <-l.posts:
 			url := fmt.Sprintf("%s%s?session=%d", l.c.url(), wire.PathMessages, l.session)
-			a, err := exchange(l.ctx, http.MethodPost, url, l.peer, frame)
+			a, err := l.c.postWhenFree(l.ctx, url, l.peer, frame)
 			switch {
 			case err != nil:
 				l.end(err)

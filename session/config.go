@@ -64,7 +64,7 @@ type Config struct {
 	CreditPool, MaxCredit int64
 	// CacheBytes bounds the scripts kept in memory; 32 MiB.
 	CacheBytes int64
-	// StoreTimeout bounds one call of the store; 15 s.
+	// StoreTimeout bounds one call of the store, or up to a second more; 15 s.
 	StoreTimeout time.Duration
 	// Recorded is called after each record, for live views. It must not block.
 	Recorded func(queue.HostID, []queue.Ack)
@@ -108,6 +108,8 @@ const (
 	frameTarget  = 64 << 10 // bytes of a frame to a host, so that a slow line gets it in time
 	readyLimit   = 1 << 17  // hosts of one read of the ready set
 	sweepEvery   = 5 * time.Second
+	sweepPart    = 512              // sessions that are looked at between two holds of Hub.mu
+	idleWorkers  = 64               // that wait for a turn
 	creditIdle   = 10 * time.Second // without events, a session gives its credit back
 	helloWithin  = 30 * time.Second
 	duplicateFor = time.Minute // until a duplicate may try again

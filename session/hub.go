@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,13 +53,15 @@ type Hub struct {
 	count   counters
 
 	// calls is the context of store calls; it outlives Run's by stopWithin.
-	calls context.Context
-	stop  context.CancelFunc
-	wg    sync.WaitGroup // attached sessions until their last turn, and closings
+	calls     context.Context
+	stop      context.CancelFunc
+	deadlines deadlines      // of the calls of turns
+	wg        sync.WaitGroup // attached sessions until their last turn, and closings
+	workers   sync.WaitGroup // what runs turns
 
 	mu       sync.Mutex // guards the following, and the fields of Session that say so
 	hosts    map[queue.HostID]*host
-	attached int
+	attached []*Session // in no order
 	watches  int
 	draining bool
 	within   time.Duration // of the drain
@@ -85,19 +88,16 @@ func NewHub(store Store, cfg Config) *Hub {
 		ready:   make(chan struct{}, 1),
 	}
 	h.calls, h.stop = context.WithCancel(context.Background())
-	h.turns.free = cfg.Turns
+	h.deadlines = deadlines{calls: h.calls, timeout: cfg.StoreTimeout}
+	h.turns.free, h.turns.work = cfg.Turns, make(chan *Session)
 	h.parked.some = make(chan struct{}, 1)
 	h.credit.free.Store(cfg.CreditPool)
 	h.jobs = newCache(cfg.CacheBytes/4, jobSize, func(id queue.JobID) (*queue.Job, error) {
-		ctx, cancel := h.call(h.calls)
-		defer cancel()
-		j, err := store.Job(ctx, id)
+		j, err := store.Job(h.deadlines.get(), id)
 		return &j.Job, err
 	})
 	h.scripts = newCache(cfg.CacheBytes, scriptSize, func(id queue.JobID) ([]byte, error) {
-		ctx, cancel := h.call(h.calls)
-		defer cancel()
-		return store.Script(ctx, id)
+		return store.Script(h.deadlines.get(), id)
 	})
 	return h
 }
@@ -112,12 +112,6 @@ func jobSize(j *queue.Job) int64 {
 
 func scriptSize(b []byte) int64 { return int64(len(b)) }
 
-// call gives the context of a store call: of a turn, h.calls; of a request, its
-// own.
-func (h *Hub) call(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, h.cfg.StoreTimeout)
-}
-
 // now is the time since the hub was made, in milliseconds.
 func (h *Hub) now() int64 { return time.Since(h.start).Milliseconds() }
 
@@ -130,6 +124,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		decoders.Go(h.decodeFrames)
 	}
 	defer decoders.Wait()
+	defer h.workers.Wait()
 	defer close(h.over)
 	var loops sync.WaitGroup
 	loops.Go(func() { h.subscribe(ctx) })
@@ -150,7 +145,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	giveUp := time.AfterFunc(stopWithin, h.stop)
 	defer giveUp.Stop()
 	defer h.stop()
-	for _, s := range h.snapshot(nil) {
+	for _, s := range h.snapshot() {
 		s.End(wire.CloseDrain, "the gateway stops")
 	}
 	h.wakeWatches()
@@ -175,7 +170,7 @@ func (h *Hub) Attach(peer Peer, conn Conn) (*Session, error) {
 		h.mu.Unlock()
 		return nil, ErrDraining
 	}
-	if h.attached >= h.cfg.MaxSessions {
+	if len(h.attached) >= h.cfg.MaxSessions {
 		h.mu.Unlock()
 		return nil, ErrFull
 	}
@@ -184,9 +179,10 @@ func (h *Hub) Attach(peer Peer, conn Conn) (*Session, error) {
 		at = &host{}
 		h.hosts[peer.Host] = at
 	}
-	s.attached, s.sibling, at.first = true, at.first, s
+	s.sibling, at.first = at.first, s
+	h.attached = append(h.attached, s)
+	s.place = len(h.attached)
 	surplus := at.surplus()
-	h.attached++
 	h.wg.Add(1)
 	h.mu.Unlock()
 	h.count.attached.Add(1)
@@ -217,10 +213,15 @@ func (at *host) surplus() *Session {
 func (h *Hub) detach(s *Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !s.attached {
+	if s.place == 0 {
 		return
 	}
-	s.attached = false
+	last := len(h.attached) - 1
+	moved := h.attached[last]
+	h.attached[s.place-1], moved.place = moved, s.place
+	h.attached[last] = nil
+	h.attached = h.attached[:last]
+	s.place = 0
 	at := h.hosts[s.peer]
 	for p := &at.first; *p != nil; p = &(*p).sibling {
 		if *p == s {
@@ -233,8 +234,7 @@ func (h *Hub) detach(s *Session) {
 		at.owner = nil
 	}
 	h.tidy(s.peer, at)
-	h.attached--
-	if h.draining && h.attached == 0 {
+	if h.draining && len(h.attached) == 0 {
 		h.closeEmpty()
 	}
 }
@@ -260,7 +260,7 @@ func (h *Hub) own(id queue.HostID, s *Session, epoch int64) {
 	h.mu.Lock()
 	at := h.hosts[id]
 	switch {
-	case at == nil, s != nil && !s.attached:
+	case at == nil, s != nil && s.place == 0:
 	case at.owner != nil && at.owner != s && at.owner.epoch > epoch:
 		old = s
 	default:
@@ -316,14 +316,20 @@ func (h *Hub) Kick(id queue.HostID, code wire.CloseCode, reason string) {
 	}
 }
 
-// snapshot appends all attached sessions to into.
-func (h *Hub) snapshot(into []*Session) []*Session {
+// snapshot gives all attached sessions.
+func (h *Hub) snapshot() []*Session {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, at := range h.hosts {
-		for s := at.first; s != nil; s = s.sibling {
-			into = append(into, s)
-		}
-	}
-	return into
+	return slices.Clone(h.attached)
+}
+
+// some gives a part of the attached sessions, as many as into has room for, from before a
+// place down to another, where to go on. From math.MaxInt down to 0, nobody is left out
+// who stays attached: who detaches gives its place to the last.
+func (h *Hub) some(into []*Session, before int) (part []*Session, rest int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before = min(before, len(h.attached))
+	rest = max(0, before-len(into))
+	return into[:copy(into, h.attached[rest:before])], rest
 }

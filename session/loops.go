@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -97,7 +98,7 @@ func (h *Hub) stayAlive(ctx context.Context) {
 // sweep closes the silent and the expired, takes back credit, and has sessions
 // look for work that haven't for long.
 func (h *Hub) sweep(ctx context.Context) {
-	var all []*Session
+	var into [sweepPart]*Session
 	last := h.now()
 	for sleep(ctx, sweepEvery) {
 		now := h.now()
@@ -107,12 +108,15 @@ func (h *Hub) sweep(ctx context.Context) {
 		if paused {
 			continue
 		}
-		all = h.snapshot(all[:0])
 		wall := time.Now().UnixMilli()
-		for i, s := range all {
-			h.check(s, now, wall)
-			all[i] = nil
+		for rest := math.MaxInt; rest > 0; {
+			var part []*Session
+			part, rest = h.some(into[:], rest)
+			for _, s := range part {
+				h.check(s, now, wall)
+			}
 		}
+		clear(into[:]) // of those who go
 	}
 }
 
@@ -160,12 +164,12 @@ func (h *Hub) ComeBack() time.Duration {
 func (h *Hub) Drain(ctx context.Context, within time.Duration) {
 	h.mu.Lock()
 	h.draining, h.within = true, within
-	if h.attached == 0 {
+	if len(h.attached) == 0 {
 		h.closeEmpty()
 	}
 	h.mu.Unlock()
 	h.wakeWatches()
-	for _, s := range h.snapshot(nil) {
+	for _, s := range h.snapshot() {
 		s.mu.Lock()
 		s.drain = max(within.Milliseconds(), 1)
 		due := s.due()
@@ -183,7 +187,7 @@ func (h *Hub) Drain(ctx context.Context, within time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-late.C:
-			for _, s := range h.snapshot(nil) {
+			for _, s := range h.snapshot() {
 				s.End(wire.CloseDrain, wire.CloseReason(time.Second+rand.N(within+time.Second), "the gateway is going"))
 			}
 		}

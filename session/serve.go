@@ -11,10 +11,17 @@ import (
 // What both transports do with the store. The exported calls are for polls; their
 // errors are the store's, a *queue.Error wherever it gave one.
 
+// request gives the context of the store calls of a request.
+func (h *Hub) request(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, h.cfg.StoreTimeout)
+}
+
 // Hello begins a session over requests: it claims the host, and gives the
 // welcome, or the messages that it consists of. The next request is overdue
 // after due. Errors as of queue.Sessions.Claim; Forbidden: the host is revoked.
 func (h *Hub) Hello(ctx context.Context, peer Peer, hello *wire.Hello, due time.Duration) ([]wire.Message, error) {
+	ctx, cancel := h.request(ctx)
+	defer cancel()
 	claim := claimOf(peer, hello)
 	claim.Transport, claim.Due = queue.TransportPoll, due
 	claimed, err := h.claim(ctx, claim)
@@ -28,8 +35,6 @@ func (h *Hub) Hello(ctx context.Context, peer Peer, hello *wire.Hello, due time.
 
 func (h *Hub) claim(ctx context.Context, c queue.Claim) (queue.Claimed, error) {
 	c.Gateway = h.cfg.Gateway
-	ctx, cancel := h.call(ctx)
-	defer cancel()
 	h.count.claims.Add(1)
 	return h.store.Claim(ctx, c)
 }
@@ -64,6 +69,8 @@ func (h *Hub) Record(ctx context.Context, peer Peer, session int64, events []wir
 		}
 		qe[i] = eventOf(e)
 	}
+	ctx, cancel := h.request(ctx)
+	defer cancel()
 	gen, err := h.generation(ctx, peer.Host, session)
 	if err != nil {
 		return nil, err
@@ -88,8 +95,6 @@ func (h *Hub) generation(ctx context.Context, id queue.HostID, session int64) (s
 	if gen, ok := h.known.get(id, session); ok {
 		return gen, nil
 	}
-	ctx, cancel := h.call(ctx)
-	defer cancel()
 	host, err := h.store.Host(ctx, id)
 	if err != nil {
 		return "", err
@@ -102,8 +107,6 @@ func (h *Hub) generation(ctx context.Context, id queue.HostID, session int64) (s
 }
 
 func (h *Hub) record(ctx context.Context, e queue.HostEvents) (acks []queue.Ack, finished bool, err error) {
-	ctx, cancel := h.call(ctx)
-	defer cancel()
 	h.count.records.Add(1)
 	acks, err = h.store.Record(ctx, e)
 	if err != nil {
@@ -130,6 +133,8 @@ type Fetched struct {
 // beyond after, again, and new ones. It doesn't wait for work. The next request is
 // overdue after due. Errors as of queue.Sessions.Lease.
 func (h *Hub) Fetch(ctx context.Context, peer Peer, session, after int64, due time.Duration) (Fetched, error) {
+	ctx, cancel := h.request(ctx)
+	defer cancel()
 	msgs, f, err := h.deliver(ctx, queue.Fetch{
 		Host: peer.Host, Session: session, Gateway: h.cfg.Gateway, After: after, Max: maxDeliver, TTL: h.cfg.LeaseTTL, Due: due,
 	})
@@ -141,8 +146,6 @@ func (h *Hub) Fetch(ctx context.Context, peer Peer, session, after int64, due ti
 
 // deliver leases, and composes the messages.
 func (h *Hub) deliver(ctx context.Context, f queue.Fetch) ([]wire.Message, queue.Fetched, error) {
-	ctx, cancel := h.call(ctx)
-	defer cancel()
 	h.count.leases.Add(1)
 	got, err := h.store.Lease(ctx, f)
 	if err != nil {
@@ -187,9 +190,9 @@ func (h *Hub) Script(ctx context.Context, peer Peer, id queue.ExecutionID) ([]by
 	if of != peer.Host {
 		return nil, none
 	}
-	call, cancel := h.call(ctx)
+	ctx, cancel := h.request(ctx)
 	defer cancel()
-	x, err := h.store.Execution(call, job, of)
+	x, err := h.store.Execution(ctx, job, of)
 	if err != nil {
 		return nil, err
 	}

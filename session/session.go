@@ -21,9 +21,9 @@ type Session struct {
 	seen        atomic.Int64
 
 	// Hub.mu guards the following.
-	sibling  *Session // next attachment of the host
-	attached bool
-	epoch    int64 // of the store's session, 0 before the claim; written by turns only, so that they may read it freely
+	sibling *Session // next attachment of the host
+	place   int      // in Hub.attached, from 1; 0 = detached
+	epoch   int64    // of the store's session, 0 before the claim; written by turns only, so that they may read it freely
 
 	// Only turns use the following.
 	after      int64 // number of the last message written

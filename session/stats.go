@@ -65,7 +65,7 @@ func (h *Hub) Stats() Stats {
 		st.Closed[k] = c.closedCodes[i].Load()
 	}
 	h.mu.Lock()
-	st.Sessions, st.Polls = h.attached, h.watches
+	st.Sessions, st.Polls = len(h.attached), h.watches
 	h.mu.Unlock()
 	return st
 }

@@ -3,66 +3,11 @@ package session
 import (
 	"errors"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/rexgate/rexgate/queue"
 	"github.com/rexgate/rexgate/session/wire"
 )
-
-// turns runs the turns of sessions, each in a goroutine, a bounded number at
-// once; the others wait in line. A session is in line at most once.
-type turns struct {
-	mu   sync.Mutex // guards the following
-	free int
-	line []*Session
-	head int // of line
-}
-
-func (t *turns) enqueue(h *Hub, s *Session) {
-	t.mu.Lock()
-	if t.free == 0 {
-		t.line = append(t.line, s)
-		t.mu.Unlock()
-		return
-	}
-	t.free--
-	t.mu.Unlock()
-	go h.turn(s)
-}
-
-func (t *turns) enqueueAll(h *Hub, all []*Session) {
-	for _, s := range all {
-		t.enqueue(h, s)
-	}
-}
-
-// next gives the place of a turn that is over to the first in line, or frees it.
-func (t *turns) next(h *Hub) {
-	t.mu.Lock()
-	if t.head == len(t.line) {
-		t.free++
-		t.mu.Unlock()
-		return
-	}
-	s := t.line[t.head]
-	t.line[t.head] = nil
-	t.head++
-	if t.head == len(t.line) {
-		t.line, t.head = t.line[:0], 0
-		if cap(t.line) > 4096 {
-			t.line = nil // after a herd
-		}
-	}
-	t.mu.Unlock()
-	go h.turn(s)
-}
-
-func (t *turns) waiting() (n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.line) - t.head
-}
 
 // batch is what is due for a session at the start of a turn.
 type batch struct {
@@ -152,7 +97,7 @@ func (h *Hub) work(s *Session, b *batch) (out []wire.Message, err error) {
 		}
 	}
 	if b.look && !b.gone && s.epoch != 0 {
-		msgs, f, err := h.deliver(h.calls, queue.Fetch{
+		msgs, f, err := h.deliver(h.deadlines.get(), queue.Fetch{
 			Host: s.peer, Session: s.epoch, Gateway: h.cfg.Gateway, After: s.after, Max: maxDeliver, TTL: h.cfg.LeaseTTL,
 		})
 		if err != nil {
@@ -177,7 +122,7 @@ func (h *Hub) begin(s *Session, hello *wire.Hello, standby bool, b *batch, out [
 	} else {
 		claim := claimOf(Peer{Host: s.peer, Incarnation: s.incarnation}, hello)
 		claim.Transport = queue.TransportSocket
-		claimed, err := h.claim(h.calls, claim)
+		claimed, err := h.claim(h.deadlines.get(), claim)
 		if err != nil {
 			return out, err
 		}
@@ -216,7 +161,7 @@ func (h *Hub) recordRun(s *Session, b *batch, out []wire.Message) ([]wire.Messag
 		events = append(events, eventOf(e))
 		size += wire.EventSize(e)
 	}
-	acks, finished, err := h.record(h.calls, queue.HostEvents{
+	acks, finished, err := h.record(h.deadlines.get(), queue.HostEvents{
 		Host: s.peer, Incarnation: s.incarnation, Generation: s.generation, Events: events,
 	})
 	if err != nil {
@@ -315,9 +260,7 @@ func (h *Hub) reap(s *Session) {
 	release := s.epoch != 0 && !s.stale
 	s.mu.Unlock()
 	if release && !h.replaced(s) && h.calls.Err() == nil {
-		ctx, cancel := h.call(h.calls)
-		err := h.store.Release(ctx, s.peer, s.epoch)
-		cancel()
+		err := h.store.Release(h.deadlines.get(), s.peer, s.epoch)
 		if err != nil && h.calls.Err() == nil {
 			if code, _ := closeFor(err); code == 0 {
 				h.count.storeErrors.Add(1)

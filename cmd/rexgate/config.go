@@ -31,6 +31,7 @@ type config struct {
 	reconnectHosts  int
 	reconnectWindow time.Duration
 	pollRate        float64
+	pollInterval    time.Duration
 	leaseTTL        time.Duration
 
 	storeBytes       size
@@ -64,6 +65,7 @@ func (c *config) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.reconnectHosts, "reconnect-hosts", 60_000, "so many hosts are to come back ...")
 	fs.DurationVar(&c.reconnectWindow, "reconnect-window", time.Minute, "... within this time after an outage")
 	fs.Float64Var(&c.pollRate, "poll-rate", 2000, "polls a second that hosts are told to make, all together")
+	fs.DurationVar(&c.pollInterval, "poll-interval", 15*time.Second, "shortest time between two polls of a host that nothing waits for")
 	fs.DurationVar(&c.leaseTTL, "lease-ttl", 30*time.Second, "how long a delivery may stay unaccepted")
 	fs.Var(&c.storeBytes, "store-bytes", "room for the store, such as 10GiB; submits are refused at 80 %\n(default: no bound, or Redis' maxmemory)")
 	fs.DurationVar(&c.keepOutput, "keep-output", 7*24*time.Hour, "how long output of ended jobs is kept; 0 = for ever")
@@ -129,7 +131,7 @@ func (c *config) validate() error {
 		value float64
 	}{
 		{"drain-time", c.drainTime.Seconds()}, {"reconnect-hosts", float64(c.reconnectHosts)}, {"reconnect-window", c.reconnectWindow.Seconds()},
-		{"poll-rate", c.pollRate}, {"lease-ttl", c.leaseTTL.Seconds()},
+		{"poll-rate", c.pollRate}, {"poll-interval", c.pollInterval.Seconds()}, {"lease-ttl", c.leaseTTL.Seconds()},
 	} {
 		if !(p.value > 0) {
 			return fmt.Errorf("--%s: must be more than 0", p.name)

@@ -257,6 +257,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"serve", "--public-url", "gate"}, 2, []string{"--public-url"}},
 		{[]string{"serve", "--log-format", "xml"}, 2, []string{"--log-format"}},
 		{[]string{"serve", "--poll-rate", "0"}, 2, []string{"--poll-rate"}},
+		{[]string{"serve", "--poll-interval", "0s"}, 2, []string{"--poll-interval"}},
 		{[]string{"serve", "--store-bytes", "many"}, 2, []string{"--store-bytes", "10GiB"}},
 		{[]string{"serve", "--redis", "redis://:secret@127.0.0.1:1"}, 2, []string{"--redis-password-file"}},
 		{[]string{"serve", "--redis", "redis://127.0.0.1:1/0"}, 1, []string{"redis://127.0.0.1:1/0", "refused"}},

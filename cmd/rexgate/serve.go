@@ -114,7 +114,7 @@ func (c *config) gatewayConfig(ca *x509.Certificate, log *slog.Logger) gateway.C
 		Retention: queue.Retention{OutputAge: c.keepOutput, RecordAge: c.keepRecords,
 			OutputBytes: int64(c.keepOutputBytes), RecordBytes: int64(c.keepRecordsBytes)},
 	}
-	g.Poll.Rate, g.Poll.Log = c.pollRate, log
+	g.Poll.Rate, g.Poll.MinInterval, g.Poll.Log = c.pollRate, c.pollInterval, log
 	if g.Name == "" {
 		machine, err := os.Hostname()
 		if err != nil {

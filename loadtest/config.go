@@ -18,7 +18,9 @@ type Config struct {
 	Hosts    int           // 0 = the scenario's
 	Mix      Mix           // nil = the scenario's
 	For      time.Duration // how long idle hosts are watched; 0 = the scenario's
-	// PollWait is how long a poll asks to be held: 0 = as real agents do, negative = not at all.
+	// Settle is how long hosts that are connected are left alone before a job; 0 = 2 s.
+	Settle time.Duration
+	// PollWait is how long a poll asks to be held: 0 = the scenario's, negative = not at all.
 	PollWait time.Duration
 
 	// Server is the URL of a service that runs already; "" = Stand is started. Token gives its operator's
@@ -27,6 +29,8 @@ type Config struct {
 	Token    func() (string, error)
 	CA       string
 	Gateways []string
+	// Metrics are URLs of the admin listeners of Server's gateways, if they are to be sampled.
+	Metrics []string
 	// PlainHTTP permits an http:// Server that isn't on loopback.
 	PlainHTTP bool
 	Stand     stand.Config
@@ -51,6 +55,10 @@ type Config struct {
 	// its script takes. 0 = 5 minutes.
 	Patience time.Duration
 
+	// Profile is a directory for profiles of the gateways and the workers: of the CPU from the submit on, and of the
+	// heap; "" = none. They take some of the CPU themselves.
+	Profile string
+
 	Progress      io.Writer     // gets lines; nil = none
 	ProgressEvery time.Duration // 0 = 1 s
 
@@ -61,6 +69,12 @@ type Config struct {
 func (c *Config) complete() error {
 	if c.Scenario.do == nil {
 		return errors.New("no scenario")
+	}
+	if c.Scenario.Script == "" {
+		return errors.New("the scenario has no script")
+	}
+	if _, err := ParseScript(c.Scenario.Script); err != nil && !c.Real {
+		return err
 	}
 	if len(c.Worker) == 0 {
 		return errors.New("no command of a worker")
@@ -86,6 +100,8 @@ func (c *Config) complete() error {
 		}
 	}
 	def(&c.For, c.Scenario.For)
+	def(&c.PollWait, c.Scenario.PollWait)
+	def(&c.Settle, 2*time.Second)
 	def(&c.Patience, 5*time.Minute)
 	def(&c.ProgressEvery, time.Second)
 	if c.ConnectRate <= 0 {
@@ -96,6 +112,11 @@ func (c *Config) complete() error {
 	}
 	if c.Dir == "" {
 		c.Dir = DefaultDir()
+	}
+	if c.Profile != "" {
+		if err := os.MkdirAll(c.Profile, 0o755); err != nil {
+			return err
+		}
 	}
 	if c.Progress == nil {
 		c.Progress = io.Discard

@@ -25,8 +25,9 @@ type member struct {
 	in    io.WriteCloser
 	ended chan struct{} // closed when the process has ended, after all its notices
 	err   error         // how it ended; readable after ended
-	done  chan notice   // what it has done, one at a time
+	done  chan notice   // what it has done
 
+	doing  sync.Mutex // held over an order
 	mu     sync.Mutex // guards the following
 	counts Counts
 }
@@ -46,7 +47,7 @@ func startCrew(command []string, n int) (*crew, error) {
 }
 
 func startMember(command []string) (*member, error) {
-	m := &member{cmd: exec.Command(command[0], command[1:]...), ended: make(chan struct{}), done: make(chan notice, 1)}
+	m := &member{cmd: exec.Command(command[0], command[1:]...), ended: make(chan struct{}), done: make(chan notice, 8)}
 	m.cmd.Stderr = os.Stderr
 	// A group of its own: an interrupt from the terminal is for the parent, which ends its workers in good order.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -86,13 +87,18 @@ func (m *member) notice(line []byte) error {
 		m.mu.Unlock()
 	}
 	if n.Done != "" {
-		m.done <- n // there is room: one order at a time
+		select {
+		case m.done <- n:
+		default: // nobody waits for it
+		}
 	}
 	return nil
 }
 
-// do has a worker do an order, and blocks until it is done.
+// do has a worker do an order, after those before it, and blocks until it is done.
 func (m *member) do(ctx context.Context, o order) (notice, error) {
+	m.doing.Lock()
+	defer m.doing.Unlock()
 	b, err := json.Marshal(o)
 	if err != nil {
 		return notice{}, err
@@ -100,16 +106,21 @@ func (m *member) do(ctx context.Context, o order) (notice, error) {
 	if _, err := m.in.Write(append(b, '\n')); err != nil {
 		return notice{}, fmt.Errorf("a worker doesn't take orders: %w", err)
 	}
-	select {
-	case n := <-m.done:
-		if n.Failed != "" {
-			return n, errors.New(n.Failed)
+	for {
+		select {
+		case n := <-m.done:
+			if n.Done != o.Do {
+				continue // an order that nobody waited for any more
+			}
+			if n.Failed != "" {
+				return n, errors.New(n.Failed)
+			}
+			return n, nil
+		case <-m.ended:
+			return notice{}, fmt.Errorf("a worker ended before its time: %w", errOr(m.err, io.ErrUnexpectedEOF))
+		case <-ctx.Done():
+			return notice{}, context.Cause(ctx)
 		}
-		return n, nil
-	case <-m.ended:
-		return notice{}, fmt.Errorf("a worker ended before its time: %w", errOr(m.err, io.ErrUnexpectedEOF))
-	case <-ctx.Done():
-		return notice{}, context.Cause(ctx)
 	}
 }
 

@@ -51,7 +51,15 @@ func (r *run) fill(dir string) {
 	if r.cfg.Real {
 		r.result.Fleet.Runner = "real"
 	}
+	r.result.Series = append(r.result.Series, r.progress.series(r.result.Origin)...)
 	r.sampler.Fill(r.result)
+	for _, p := range r.result.Processes {
+		for i := range p.Phases {
+			if p.Role == report.RoleFleet && i < len(r.memory) {
+				p.Phases[i].More = r.memory[i]
+			}
+		}
+	}
 	r.perHost()
 	if p := r.result.Polls; p != nil && p.Empty != nil {
 		r.result.Figures = append(r.result.Figures, report.Figure{

@@ -3,8 +3,10 @@ package loadtest
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -23,7 +25,7 @@ type fleet struct {
 	order    fleetOrder
 	modes    []client.Mode // of all hosts of the fleet
 	net      *network
-	runner   runner.Runner
+	runner   stopper
 	policy   agent.Policy
 	boot     string
 	facts    func() map[string]string
@@ -43,6 +45,12 @@ type fleet struct {
 	traces []*trace   // done, and not collected
 }
 
+// stopper is a runner that can end all that it runs.
+type stopper interface {
+	runner.Runner
+	Stop()
+}
+
 // newFleet makes the hosts, with their journals.
 func newFleet(o fleetOrder) (*fleet, error) {
 	f := &fleet{order: o, modes: o.Mix.Assign(o.Hosts), policy: anything{}}
@@ -53,7 +61,7 @@ func newFleet(o fleetOrder) (*fleet, error) {
 	f.boot = hex.EncodeToString(o.Identity.derive("boot")[:16])
 	f.runner = NewSimRunner()
 	if o.Real {
-		f.runner, f.policy = runner.New(), agent.UserPolicy{AllowRoot: os.Geteuid() == 0}
+		f.runner, f.policy = newRealRunner(), agent.UserPolicy{AllowRoot: os.Geteuid() == 0}
 		if f.boot, err = runner.BootID(); err != nil {
 			return nil, err
 		}
@@ -61,7 +69,9 @@ func newFleet(o fleetOrder) (*fleet, error) {
 	// About what a real host tells of itself.
 	facts := map[string]string{"arch": runtime.GOARCH, "cpus": "1", "hostname": o.Identity.Name, "kernel": "simulated", "os": "rexload"}
 	f.facts = func() map[string]string { return facts }
-	f.observer = client.Observer{Ended: f.ended, Polled: f.polls.add}
+	f.observer = client.Observer{
+		Ended: f.ended, Polled: f.polls.add, Refused: func(err error) { f.errors.add("asked to wait", err) },
+	}
 	f.hosts = make([]*host, 0, o.To-o.From)
 	for i := o.From; i < o.To; i++ {
 		h, err := newHost(f, i)
@@ -99,21 +109,24 @@ func (f *fleet) connect(ctx context.Context, rate float64) error {
 	return nil
 }
 
-// close disconnects all hosts, and lets go of their journals.
+// close disconnects all hosts, and removes their state: the run is over, also where the parent has ended before.
 func (f *fleet) close() {
 	if f.cancel != nil {
 		f.cancel()
 	}
 	f.running.Wait()
-	if sim, ok := f.runner.(*SimRunner); ok {
-		sim.Stop()
-	}
-	for _, h := range f.hosts {
-		if err := h.agent.Close(); err != nil {
+	f.runner.Stop()
+	for i, h := range f.hosts {
+		err := h.agent.Close()
+		if err = errors.Join(err, os.RemoveAll(f.dir(f.order.From+i))); err != nil {
 			f.errors.add("a host's state", err)
 		}
 	}
+	os.Remove(f.order.Dir) //nolint:errcheck // other workers may have their hosts there
 }
+
+// dir is the state directory of the host with a number.
+func (f *fleet) dir(i int) string { return filepath.Join(f.order.Dir, f.order.Identity.Host(i)) }
 
 func transportIndex(tr client.Transport) int {
 	if tr == client.Poll {
@@ -149,14 +162,12 @@ func (f *fleet) ended(e client.Ended) {
 }
 
 func (f *fleet) counts() *Counts {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
 	c := &Counts{
 		Enrolled: f.enrolled.Load(),
 		Up:       map[client.Transport]int64{client.Socket: f.up[0].Load(), client.Poll: f.up[1].Load()},
 		Leased:   f.reached[leased].Load(), Accepted: f.reached[accepted].Load(), Started: f.reached[started].Load(),
 		Finished: f.reached[finished].Load(), Stored: f.reached[stored].Load(), Errors: f.errors.total.Load(),
-		Goroutines: int64(runtime.NumGoroutine()), Heap: int64(m.HeapInuse),
+		Memory: memory(),
 	}
 	c.Polls, c.Waits, c.Waited = f.polls.count.Load(), f.polls.waits.Load(), f.polls.waited.Load()
 	return c

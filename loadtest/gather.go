@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rexgate/rexgate/client"
 	"github.com/rexgate/rexgate/client/operator"
 	"github.com/rexgate/rexgate/gateway/api"
 	"github.com/rexgate/rexgate/loadtest/report"
@@ -144,13 +143,8 @@ func (r *run) watchPolls(ctx context.Context, phase string, d time.Duration) err
 	}
 	began := time.Now()
 	before := r.crew.counts().Polls
-	series := report.Series{Metric: report.MetricPolls, Of: string(client.Poll)}
-	for time.Since(began) < d {
-		at, n := time.Now(), r.crew.counts().Polls
-		if err := sleep(ctx, min(time.Second, max(time.Until(began.Add(d)), 10*time.Millisecond))); err != nil {
-			return err
-		}
-		series.Add(time.Since(r.result.Origin), float64(r.crew.counts().Polls-n)/time.Since(at).Seconds())
+	if err := sleep(ctx, d); err != nil {
+		return err
 	}
 	took := time.Since(began)
 	notices, err := r.crew.all(ctx, func(int) order { return order{Do: doCollect, Collect: &collectOrder{}} })
@@ -170,6 +164,5 @@ func (r *run) watchPolls(ctx context.Context, phase string, d time.Duration) err
 	}
 	p.Empty, p.Held, p.Interval = empty.Distribution(), held.Distribution(), interval.Distribution()
 	r.result.Polls = p
-	r.result.Series = append(r.result.Series, series)
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -46,7 +45,7 @@ const (
 func newHost(f *fleet, i int) (*host, error) {
 	h := &host{fleet: f}
 	id := f.order.Identity.Host(i)
-	dir := filepath.Join(f.order.Dir, id)
+	dir := f.dir(i)
 	if !f.order.Volatile || f.order.Real {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, err
@@ -148,9 +147,9 @@ func (h *host) arrived(execution string) {
 	h.reachLocked(t, leased, now)
 }
 
-// reachLocked notes that a step was reached, and all before it.
+// reachLocked notes that a step was reached, for the first time.
 func (h *host) reachLocked(t *trace, step int, now int64) {
-	for ; step >= 0 && t.At[step] == 0; step-- {
+	if t.At[step] == 0 {
 		t.At[step] = now
 		h.fleet.reached[step].Add(1)
 	}

@@ -3,6 +3,7 @@ package loadtest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,37 +12,48 @@ import (
 	"github.com/rexgate/rexgate/loadtest/report"
 )
 
-// settle is how long a fleet that is connected is left alone before a job.
-const settle = 2 * time.Second
-
 // oneJob gives the scenario's script to all hosts as one job, follows it till all is stored, and checks what
 // came of it.
 func oneJob(ctx context.Context, r *run) error {
-	if err := sleep(ctx, settle); err != nil {
+	if err := sleep(ctx, r.cfg.Settle); err != nil {
 		return err
 	}
 	script := r.cfg.Scenario.Script
 	plan, err := ParseScript(script)
-	if err != nil {
-		return err
+	known := err == nil // else a shell runs it, and only that knows what it prints
+	request := api.JobRequest{Name: "load test: " + r.cfg.Scenario.Name, Script: script, Selector: r.selector()}
+	if r.identity.Enrolled > r.cfg.Hosts { // others of the fleet are left out of this run
+		request.Selector, request.Hosts = "", make([]string, r.cfg.Hosts)
+		for i := range request.Hosts {
+			request.Hosts[i] = r.identity.Host(i)
+		}
 	}
 	r.phase(ctx, report.PhaseRun)
 	submitted := time.Now()
 	r.result.Origin = submitted
-	job, err := r.op.Submit(ctx, api.JobRequest{Name: "load test: " + r.cfg.Scenario.Name, Script: script, Selector: r.selector()})
+	job, err := r.op.Submit(ctx, request)
 	if err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
 	r.result.Job = &report.Job{
 		ID: job.ID, Script: script, Submit: report.Duration(time.Since(submitted)), RunTimeout: report.Duration(job.RunTimeout), Lane: job.Lane,
 	}
+	profiled := r.profile(ctx, Lasting(plan))
 	last, err := r.follow(ctx, job, r.cfg.Patience+Lasting(plan))
 	if err != nil {
+		profiled() //nolint:errcheck // the other error says more
 		r.abandon(ctx, job.ID)
 		return err
 	}
 	r.phase(ctx, report.PhaseAfter)
-	return r.check(ctx, last, Printed(plan), submitted)
+	if err := errors.Join(profiled(), r.heaps(ctx)); err != nil {
+		return fmt.Errorf("profiles: %w", err)
+	}
+	ended, err := r.check(ctx, last, submitted)
+	if err != nil || !known {
+		return err
+	}
+	return r.checkOutput(ctx, ended, Printed(plan))
 }
 
 // follow waits until a job is done, or till its time is over.
@@ -75,18 +87,18 @@ func (r *run) abandon(ctx context.Context, job string) {
 	}
 }
 
-// check reads what is on record of a job that is done.
-func (r *run) check(ctx context.Context, job api.Job, printed string, submitted time.Time) error {
+// check reads what is on record of a job that is done, and gives the executions that have succeeded.
+func (r *run) check(ctx context.Context, job api.Job, submitted time.Time) (succeeded []api.Execution, err error) {
 	if job.Targets != r.cfg.Hosts {
 		r.wrong = append(r.wrong, fmt.Sprintf("the job has %d targets, the fleet %d hosts", job.Targets, r.cfg.Hosts))
 	}
 	all, store, err := r.records(ctx, job)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	fleet, err := r.collectSteps(ctx, job.ID, submitted)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i, name := range []string{report.StepLeased, report.StepAccepted, report.StepStarted, report.StepFinished, report.StepStored} {
 		step := report.Step{Name: name, ByStore: store[i].Distribution(), ByFleet: fleet[i].Distribution()}
@@ -101,13 +113,12 @@ func (r *run) check(ctx context.Context, job api.Job, printed string, submitted 
 		r.result.Series = append(r.result.Series, done.Done(name, 200), rate.Rate(name, 100*time.Millisecond))
 	}
 	again := 0
-	var ended []api.Execution
 	for _, x := range all {
 		if x.Deliveries > 1 {
 			again++
 		}
 		if x.State == "succeeded" {
-			ended = append(ended, x)
+			succeeded = append(succeeded, x)
 		}
 	}
 	if again > 0 {
@@ -119,7 +130,7 @@ func (r *run) check(ctx context.Context, job api.Job, printed string, submitted 
 		}
 	}
 	r.figures(job)
-	return r.checkOutput(ctx, ended, printed)
+	return succeeded, nil
 }
 
 // why gives an example of how executions came to a state.
@@ -170,7 +181,7 @@ func (r *run) checkOutput(ctx context.Context, ended []api.Execution, printed st
 // watch lets time pass in a phase of its own.
 func (r *run) watch(ctx context.Context, phase string, d time.Duration) error {
 	r.phase(ctx, phase)
-	return sleep(ctx, d)
+	return errors.Join(sleep(ctx, d), r.heaps(ctx))
 }
 
 // rest has the fleet give back what memory it doesn't use.

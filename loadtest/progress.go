@@ -10,8 +10,10 @@ import (
 	"github.com/rexgate/rexgate/loadtest/report"
 )
 
-// progress tells people how far a run is, a line now and then. All writes are its own goroutine's, but for those
-// of say, which wait for it.
+// sampleEvery is how often the fleet's counts are taken for the series.
+const sampleEvery = 250 * time.Millisecond
+
+// progress tells people how far a run is, a line now and then, and keeps the fleet's counts over time.
 type progress struct {
 	r      *run
 	began  time.Time
@@ -22,16 +24,29 @@ type progress struct {
 	mu      sync.Mutex // guards the following, and the writer
 	current string     // phase
 	status  api.Job    // as last seen; no id = no job yet
+	samples []countsAt
+}
+
+// countsAt is what the fleet was at a moment.
+type countsAt struct {
+	at     time.Time
+	counts Counts
 }
 
 func startProgress(r *run) *progress {
 	p := &progress{r: r, began: time.Now(), ended: make(chan struct{}), current: report.PhaseStart}
 	p.wg.Go(func() {
-		tick := time.NewTicker(r.cfg.ProgressEvery)
+		tick := time.NewTicker(sampleEvery)
 		defer tick.Stop()
+		line := time.NewTicker(r.cfg.ProgressEvery)
+		defer line.Stop()
 		for {
 			select {
-			case <-tick.C:
+			case now := <-tick.C:
+				p.mu.Lock()
+				p.samples = append(p.samples, countsAt{now, r.crew.counts()})
+				p.mu.Unlock()
+			case <-line.C:
 				p.mu.Lock()
 				p.lineLocked()
 				p.mu.Unlock()
@@ -41,6 +56,34 @@ func startProgress(r *run) *progress {
 		}
 	})
 	return p
+}
+
+// series gives the hosts attached by each transport, and the rate of polls, since an origin.
+func (p *progress) series(origin time.Time) []report.Series {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []report.Series
+	for _, tr := range []client.Transport{client.Socket, client.Poll} {
+		s := report.Series{Metric: report.MetricHosts, Of: string(tr)}
+		some := false
+		for _, c := range p.samples {
+			s.Add(c.at.Sub(origin), float64(c.counts.Up[tr]))
+			some = some || c.counts.Up[tr] > 0
+		}
+		if some {
+			out = append(out, s)
+		}
+	}
+	polls := report.Series{Metric: report.MetricPolls, Of: string(client.Poll)}
+	const second = int(time.Second / sampleEvery)
+	for i := second; i < len(p.samples); i += second {
+		a, b := p.samples[i-second], p.samples[i]
+		polls.Add(b.at.Sub(origin), float64(b.counts.Polls-a.counts.Polls)/b.at.Sub(a.at).Seconds())
+	}
+	if n := len(p.samples); n > 0 && p.samples[n-1].counts.Polls > 0 && len(polls.Times) > 0 {
+		out = append(out, polls)
+	}
+	return out
 }
 
 // stop ends it; stopping again does nothing.
@@ -86,7 +129,7 @@ func (p *progress) lineLocked() {
 	case report.PhaseStart:
 		return
 	case report.PhaseEnroll:
-		text += fmt.Sprintf("%d of %d enrolled", c.Enrolled+int64(min(p.r.identity.Enrolled, p.r.cfg.Hosts)), hosts)
+		text += fmt.Sprintf("%d of %d enrolled", c.Enrolled, hosts)
 	case report.PhaseConnect:
 		text += fmt.Sprintf("%d of %d connected (%d by socket, %d by poll)", c.online(), hosts, c.Up[client.Socket], c.Up[client.Poll])
 	case report.PhaseRun:

@@ -15,6 +15,8 @@ type order struct {
 	Tokens  []string      `json:"tokens,omitempty"`  // with doEnroll
 	Rate    float64       `json:"rate,omitempty"`    // with doConnect: connections begun in a second
 	Collect *collectOrder `json:"collect,omitempty"` // with doCollect
+	File    string        `json:"file,omitempty"`    // with doProfile: to write
+	Seconds int           `json:"seconds,omitempty"` // with doProfile: of CPU; 0 = the heap
 }
 
 // The orders.
@@ -25,6 +27,7 @@ const (
 	doRest    = "rest"    // give memory that isn't used back, for a measurement
 	doPolls   = "polls"   // forget what was seen of polls so far
 	doCollect = "collect" // give what was seen
+	doProfile = "profile" // write a profile
 )
 
 // fleetOrder describes a worker's part of the fleet.
@@ -72,8 +75,8 @@ type Counts struct {
 	Waits  int64 `json:"waits"`
 	Waited int64 `json:"waited"`
 
-	Goroutines int64 `json:"goroutines"`
-	Heap       int64 `json:"heap"` // bytes in use
+	// Memory is what the Go runtimes say of theirs, by the names of report.Usage.More.
+	Memory map[string]float64 `json:"memory"`
 }
 
 // online is all hosts with an open session.
@@ -102,8 +105,12 @@ func (c *Counts) add(o Counts) {
 	c.Polls += o.Polls
 	c.Waits += o.Waits
 	c.Waited += o.Waited
-	c.Goroutines += o.Goroutines
-	c.Heap += o.Heap
+	if c.Memory == nil {
+		c.Memory = map[string]float64{}
+	}
+	for name, v := range o.Memory {
+		c.Memory[name] += v
+	}
 }
 
 // collected is what a worker saw.

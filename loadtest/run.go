@@ -44,6 +44,7 @@ type run struct {
 	crew     *crew
 	sampler  *stand.Sampler
 	progress *progress
+	memory   []map[string]float64 // of the fleet, at the end of each phase
 }
 
 func (r *run) all(ctx context.Context) (err error) {
@@ -78,6 +79,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	r.progress = startProgress(r)
 	err = r.scenario(ctx, dir)
 	r.progress.stop()
+	r.memory = append(r.memory, r.crew.counts().Memory)
 	r.sampler.Stop(context.WithoutCancel(ctx))
 	r.fill(dir)
 	return err
@@ -139,6 +141,9 @@ func (r *run) startSampling(ctx context.Context) (err error) {
 	if r.stand != nil {
 		targets = r.stand.Targets()
 	}
+	for _, url := range r.cfg.Metrics {
+		targets = append(targets, stand.Target{Role: report.RoleGateway, Metrics: url})
+	}
 	for _, pid := range r.crew.pids() {
 		targets = append(targets, stand.Target{Role: report.RoleFleet, PID: pid, Children: r.cfg.Real})
 	}
@@ -149,6 +154,7 @@ func (r *run) startSampling(ctx context.Context) (err error) {
 // phase begins another part of the run.
 func (r *run) phase(ctx context.Context, name string) {
 	r.progress.phase(name)
+	r.memory = append(r.memory, r.crew.counts().Memory)
 	r.sampler.Phase(ctx, name)
 }
 

@@ -14,8 +14,10 @@ type Scenario struct {
 	About string // for people, one line
 	Hosts int    // if nothing else is said
 	Mix   string // likewise
-	// Script of the job that all hosts get; "" = none.
+	// Script of the job that all hosts get.
 	Script string
+	// PollWait is how long a poll asks to be held, if nothing else is said: 0 = as real agents do, negative = not at all.
+	PollWait time.Duration
 	// For is how long is measured where no job says how long; 0 = until the job is done.
 	For time.Duration
 
@@ -23,7 +25,7 @@ type Scenario struct {
 }
 
 // Scenarios gives all of them.
-func Scenarios() []Scenario { return []Scenario{echoSleep(), fanOut(), idle(), polls()} }
+func Scenarios() []Scenario { return []Scenario{echoSleep(), fanOut(), idle(), polls(), Script("")} }
 
 // FindScenario gives the one of a name.
 func FindScenario(name string) (Scenario, error) {

@@ -52,6 +52,9 @@ func Worker(in io.Reader, out io.Writer) error {
 		if n.Collected, err = w.do(ctx, o); err != nil {
 			n.Failed = err.Error()
 		}
+		if w.fleet != nil {
+			n.Counts = w.fleet.counts() // as they are when it is done
+		}
 		w.send(n)
 	}
 	cancel()
@@ -146,6 +149,8 @@ func (w *worker) do(ctx context.Context, o order) (*collected, error) {
 	case doPolls:
 		f.polls.reset()
 		return nil, nil
+	case doProfile:
+		return nil, profileSelf(ctx, o.File, o.Seconds)
 	case doCollect:
 		return f.collect(*o.Collect)
 	}

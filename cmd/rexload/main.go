@@ -100,7 +100,7 @@ lost or wrong.`,
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.PersistentFlags().String(settings.FileFlag, "", "YAML `file` of settings")
-	root.AddCommand(newRun(), newList(), newWorker())
+	root.AddCommand(newRun(), newList(), newShow(), newCompare(), newWorker())
 	return root
 }
 

@@ -28,10 +28,12 @@ type config struct {
 	transport   string
 	duration    time.Duration
 	pollWait    time.Duration
+	settle      time.Duration
 	server      string
 	tokenFile   string
 	caFile      string
 	gatewayURLs []string
+	metrics     []string
 	plainHTTP   bool
 	store       string
 	gateways    int
@@ -51,18 +53,23 @@ type config struct {
 	checkOutput string
 	patience    time.Duration
 	out         string
+	profile     string
+	scriptFile  string
 	quiet       bool
 }
 
 func (c *config) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.hosts, "hosts", 0, "how many hosts (default: the scenario's, 1000)")
 	fs.StringVar(&c.transport, "transport", "", "socket, poll or auto for all, or a mix such as socket=90,poll=10\n(default: the scenario's)")
+	fs.StringVar(&c.scriptFile, "script-file", "", "file with the script of the scenario script")
 	fs.DurationVar(&c.duration, "for", 0, "how long idle or polling hosts are watched (default: the scenario's, 1m)")
-	fs.DurationVar(&c.pollWait, "poll-wait", 0, "how long a poll asks to be held; negative = not at all\n(default: as real agents do)")
+	fs.DurationVar(&c.settle, "settle", 2*time.Second, "how long connected hosts are left alone before a job")
+	fs.DurationVar(&c.pollWait, "poll-wait", 0, "how long a poll asks to be held; negative = not at all\n(default: as real agents do, but in the scenario poll not at all)")
 	fs.StringVar(&c.server, "server", "", "URL of a service that runs already, instead of one that is started for the run")
 	fs.StringVar(&c.tokenFile, "token-file", "", "file with an operator's token for --server")
 	fs.StringVar(&c.caFile, "ca", "", "PEM file of the CA to trust at --server, if it isn't the system's")
 	fs.StringSliceVar(&c.gatewayURLs, "gateway", nil, "further gateway of --server that hosts may use; may be repeated")
+	fs.StringSliceVar(&c.metrics, "metrics", nil, "URL of the admin listener of a gateway of --server, to sample it; may be repeated")
 	fs.BoolVar(&c.plainHTTP, "allow-plain-http", false, "allow an http:// --server that isn't on this machine")
 	fs.StringVar(&c.store, "store", stand.SQLite, "store of the service that is started: sqlite or redis")
 	fs.IntVar(&c.gateways, "gateways", 1, "its gateways; several need redis")
@@ -82,6 +89,7 @@ func (c *config) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.checkOutput, "check-output", "200", "executions whose output is compared byte for byte; all = each")
 	fs.DurationVar(&c.patience, "patience", 5*time.Minute, "bound of each wait of the run")
 	fs.StringVar(&c.out, "out", "", "directory for result.json, the text and the plots; made if it isn't there\n(default: nothing is written)")
+	fs.StringVar(&c.profile, "profile", "", "directory for CPU and heap profiles of gateways and fleet, which cost some CPU themselves")
 	fs.BoolVar(&c.quiet, "quiet", false, "no progress on standard error")
 }
 
@@ -119,9 +127,9 @@ machine, and ended with it.`,
 // load makes the core's configuration of the settings.
 func (c *config) load(scenario string) (loadtest.Config, error) {
 	lc := loadtest.Config{
-		Hosts: c.hosts, For: c.duration, PollWait: c.pollWait, Server: strings.TrimRight(c.server, "/"), CA: c.caFile, Gateways: c.gatewayURLs,
+		Hosts: c.hosts, For: c.duration, PollWait: c.pollWait, Settle: c.settle, Server: strings.TrimRight(c.server, "/"), CA: c.caFile, Gateways: c.gatewayURLs, Metrics: c.metrics,
 		PlainHTTP: c.plainHTTP, Admission: c.admission, Real: c.real, Volatile: c.volatile, Dir: c.dir, State: c.state, Workers: c.workers,
-		ConnectRate: c.connectRate, Patience: c.patience, Version: versionText(), Command: append([]string{"rexload"}, os.Args[1:]...),
+		ConnectRate: c.connectRate, Patience: c.patience, Profile: c.profile, Version: versionText(), Command: append([]string{"rexload"}, os.Args[1:]...),
 		Stand: stand.Config{
 			Store: c.store, Gateways: c.gateways, TLS: c.tls, Dir: c.standDir, Args: c.serveFlags, RedisServer: c.redisServer, RedisArgs: c.redisFlags,
 		},
@@ -130,11 +138,24 @@ func (c *config) load(scenario string) (loadtest.Config, error) {
 	if lc.Scenario, err = loadtest.FindScenario(scenario); err != nil {
 		return lc, err
 	}
+	if (scenario == "script") != (c.scriptFile != "") {
+		return lc, errors.New("--script-file: for the scenario script, which needs it")
+	}
+	if c.scriptFile != "" {
+		b, err := os.ReadFile(c.scriptFile)
+		if err != nil {
+			return lc, fmt.Errorf("--script-file: %w", err)
+		}
+		lc.Scenario = loadtest.Script(string(b))
+		if _, err := loadtest.ParseScript(string(b)); err != nil && !c.real {
+			return lc, fmt.Errorf("--script-file: %w; --real runs any script", err)
+		}
+	}
 	if c.hosts < 0 || c.workers < 0 || c.duration < 0 {
 		return lc, errors.New("--hosts, --workers and --for: must not be negative")
 	}
-	if !(c.connectRate > 0) || c.patience <= 0 {
-		return lc, errors.New("--connect-rate and --patience: must be more than 0")
+	if !(c.connectRate > 0) || c.patience <= 0 || c.settle <= 0 {
+		return lc, errors.New("--connect-rate, --patience and --settle: must be more than 0")
 	}
 	if c.transport != "" {
 		if lc.Mix, err = loadtest.ParseMix(c.transport); err != nil {
@@ -145,8 +166,8 @@ func (c *config) load(scenario string) (loadtest.Config, error) {
 		return lc, err
 	}
 	if c.server == "" {
-		if c.tokenFile != "" || c.state != "" || c.caFile != "" || len(c.gatewayURLs) > 0 {
-			return lc, errors.New("--token-file, --ca, --gateway and --state: only with --server")
+		if c.tokenFile != "" || c.state != "" || c.caFile != "" || len(c.gatewayURLs) > 0 || len(c.metrics) > 0 {
+			return lc, errors.New("--token-file, --ca, --gateway, --metrics and --state: only with --server")
 		}
 		return lc, nil
 	}
@@ -190,20 +211,20 @@ func (c *config) run(ctx context.Context, lc loadtest.Config, out, errw io.Write
 		}
 	}
 	o, err := loadtest.Run(ctx, lc)
+	for _, w := range o.Wrong {
+		fmt.Fprintf(errw, "rexload: %s\n", w)
+	}
+	if ctx.Err() != nil {
+		return errors.New("ended by a signal")
+	}
 	if err != nil {
-		for _, w := range o.Wrong {
-			fmt.Fprintf(errw, "rexload: %s\n", w)
-		}
 		return err
 	}
 	if err := show(o.Result, c.out, out); err != nil {
 		return err
 	}
-	if len(o.Wrong) == 0 {
-		return nil
+	if len(o.Wrong) > 0 {
+		return statusError(exitWrong)
 	}
-	for _, w := range o.Wrong {
-		fmt.Fprintf(errw, "rexload: %s\n", w)
-	}
-	return statusError(exitWrong)
+	return nil
 }

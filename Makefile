@@ -8,7 +8,7 @@ RUN     ?= .
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo tools test test-quick lint fmt bench fuzz clean
+.PHONY: help build demo tools test test-quick lint fmt bench fuzz web-libs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ build: ## static binaries into bin/
 demo: ## a gateway, three agents and one job on this machine
 	$(GO) run ./cmd/rexgate demo
 
-tools: ## install what the tests need (Debian packages; as root or through sudo)
+tools: ## install what the tests need (Debian packages, as root or through sudo; npm's for the browser)
 	@.ci/tools
 
 test: tools ## everything, with the race detector, on real parts; nothing may be skipped
@@ -41,6 +41,9 @@ bench: ## all benchmarks, each once; RUN=regexp to choose
 
 fuzz: ## each fuzz test for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)
+
+web-libs: ## write web/static/lib anew from npm; web/refresh --check only compares
+	web/refresh
 
 clean: ## remove what was built
 	rm -rf $(BIN)

@@ -30,6 +30,9 @@ const demoScript = `echo "hello, here is $(uname -n), it is $(date +%T)"
 sleep 1
 echo "that took a second; bye"`
 
+// demoTTL is how long the demo's operator may do things.
+const demoTTL = 24 * time.Hour
+
 // demoHost is one of the demo's hosts.
 type demoHost struct {
 	name  string
@@ -94,6 +97,7 @@ type demo struct {
 	dir    string
 	url    string
 	signer *auth.Signer
+	gate   *gateway.Gateway
 	log    *slog.Logger
 }
 
@@ -127,6 +131,8 @@ func (d *demo) run(ctx context.Context, listen string) (err error) {
 		return err
 	}
 
+	d.gate = server.Gateway()
+
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	var parts sync.WaitGroup
@@ -147,7 +153,13 @@ func (d *demo) run(ctx context.Context, listen string) (err error) {
 
 // show enrols the hosts, starts their agents, and runs the job. An interrupt ends it.
 func (d *demo) show(ctx context.Context, parts *sync.WaitGroup) error {
-	fmt.Fprintf(d.err, "A gateway listens on %s. Three hosts call in:\n", d.url)
+	who := auth.Operator{Subject: "demo", Scopes: auth.Scopes(), Expires: time.Now().Add(demoTTL)}
+	fmt.Fprintf(d.err, "A gateway listens on %s.\n", d.url)
+	if !d.once {
+		code, _ := d.gate.LoginCode(who)
+		fmt.Fprintf(d.err, "Watch it in a browser, with a login that works once:\n  %s/#login=%s\n", d.url, code)
+	}
+	fmt.Fprint(d.err, "\nThree hosts call in:\n")
 	for _, h := range demoHosts() {
 		fmt.Fprintf(d.err, "  %-6s %s\n", h.name, h.says)
 		run, err := d.enrol(ctx, h)
@@ -165,7 +177,7 @@ func (d *demo) show(ctx context.Context, parts *sync.WaitGroup) error {
 			}
 		})
 	}
-	token, _, err := d.signer.SignOperator(auth.Operator{Subject: "demo", Scopes: auth.Scopes()}, 24*time.Hour)
+	token, _, err := d.signer.SignOperator(who, demoTTL)
 	if err != nil {
 		return err
 	}
@@ -216,6 +228,7 @@ All of it stays up until Ctrl-C. To try it, in another terminal:
   %[3]s job run --host beta -- 'id; uptime'
   %[3]s job run --all -- 'echo one; sleep 2; echo two'
   %[3]s job list
+In a browser, %[1]s/ asks for the token in that file.
 `, d.url, tokenFile, rexctl)
 }
 

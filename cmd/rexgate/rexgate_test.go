@@ -197,7 +197,7 @@ func TestFirstStartTokenAndEnd(t *testing.T) {
 		t.Errorf("said %q", rest)
 	}
 	s = serve(t, dir)
-	if rest, status := s.end(syscall.SIGINT); status != 0 || rest != "" {
+	if rest, status := s.end(syscall.SIGINT); status != 0 || rest != "people watch jobs in a browser at "+s.url+"/\n" {
 		t.Errorf("the second start: %d, said %q", status, rest)
 	}
 }

@@ -98,7 +98,7 @@ func (c *config) serve(ctx context.Context, out io.Writer, log *slog.Logger) (er
 	if err != nil {
 		return err
 	}
-	c.greet(out, url, where, s.Admin, first)
+	c.greet(out, url, g.PublicURL, where, s.Admin, first)
 	if err := server.Run(ctx); err != nil {
 		return err
 	}
@@ -168,8 +168,11 @@ func urlOf(addr net.Addr, tls bool) (url string, single bool) {
 }
 
 // greet tells whoever starts the gateway where it is and what to do next.
-func (c *config) greet(out io.Writer, url, store string, admin net.Listener, first bool) {
+func (c *config) greet(out io.Writer, url, public, store string, admin net.Listener, first bool) {
 	fmt.Fprintf(out, "rexgate %s listens on %s, with the store %s\n", versionText(), url, store)
+	if public != "" {
+		fmt.Fprintf(out, "people watch jobs in a browser at %s/\n", public)
+	}
 	if admin != nil {
 		fmt.Fprintf(out, "metrics and pprof are on http://%s\n", admin.Addr())
 	}

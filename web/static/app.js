@@ -55,23 +55,27 @@ function App() {
   }
   if (session === undefined) return html`<${Bar} />`
   if (session === null) return html`<${Bar} /><${Login} problem=${problem} onLogin=${loggedIn} />`
-  return html`<${Inside} session=${session} route=${route} onLogout=${loggedOut} />`
+  return html`<${Inside} key=${`${session.subject} ${session.expires}`} session=${session} route=${route} onLogout=${loggedOut} />`
 }
 
 // Inside is what only those who are logged in see.
 function Inside({ session, route, onLogout }) {
-  const model = useMemo(() => new Model(), [session.subject])
+  const model = useMemo(() => new Model(), [])
   const memory = useRef({})
   const watch = useRef()
   const [status, setStatus] = useState({ state: "connecting" })
   const [seen, setSeen] = useState() // when what is shown was last true
   const last = useRef({})
-  const wanted = topics(route)
+  const place = useRef() // of the last watch, in what the model still knows
+  const wanted = topics(route, session.scopes)
   const key = wanted.join(" ")
 
   useEffect(() => {
     model.watch(wanted)
-    if (wanted.length === 0) return undefined
+    if (wanted.length === 0) {
+      place.current = undefined
+      return undefined
+    }
     let timer
     const show = (s) => {
       if (last.current.state === "live" && s.state !== "live") setSeen(Date.now())
@@ -82,7 +86,7 @@ function Inside({ session, route, onLogout }) {
       else setStatus(s)
     }
     const w = new Watch({
-      topics: wanted, transports: [socket, sse], memory: memory.current, clock: time, random: Math.random,
+      topics: wanted, from: place.current, transports: [socket, sse], memory: memory.current, clock: time, random: Math.random,
       onMessage: (m) => model.apply(m),
       onTime: (ms) => model.time(ms),
       onStatus: show,
@@ -92,8 +96,9 @@ function Inside({ session, route, onLogout }) {
     return () => {
       clearTimeout(timer)
       w.close()
+      place.current = w.place()
     }
-  }, [key, session])
+  }, [key])
 
   // What is back in sight or on the network doesn't wait for its turn.
   useEffect(() => {
@@ -120,7 +125,7 @@ function Inside({ session, route, onLogout }) {
       <span class="who">${clean(session.subject, 100)}</span>
       <button type="button" class="quiet" onClick=${logout}>Log out</button>
     <//>
-    <div class="view ${status.state === "live" ? "" : "old"}">
+    <div class="view ${{ live: "", refused: "refused" }[status.state] ?? "old"}">
       ${status.state === "refused" && html`<div class="page"><${Fault} problem=${status.problem ?? {}} /></div>`}
       <${View} model=${model} route=${route} session=${session} />
     </div>`

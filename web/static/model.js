@@ -18,10 +18,11 @@ export class Model {
     return () => this.#watchers.delete(f)
   }
 
-  // watch says which topics come from now on; what is known of others is forgotten, but for the jobs.
+  // watch says which topics come from now on; what is known of others is forgotten.
   watch(topics) {
     for (const t of this.#topics) {
       if (topics.includes(t)) continue
+      if (t === "jobs") this.jobs = undefined
       if (t.startsWith("job:")) this.job = undefined
       if (t.startsWith("execution:")) this.execution = undefined
       this.problems.delete(t)

@@ -11,11 +11,11 @@ export const toJobs = "#/"
 export const toJob = (job) => `#/jobs/${encodeURIComponent(job)}`
 export const toHost = (job, host) => `${toJob(job)}/${encodeURIComponent(host)}`
 
-// topics are what a route watches.
-export function topics(route) {
+// topics are what a route watches, as far as the scopes allow it.
+export function topics(route, scopes) {
   switch (route.view) {
     case "jobs": return ["jobs"]
-    case "job": return route.host ? [`job:${route.job}`, `execution:${route.job}.${route.host}`] : [`job:${route.job}`]
+    case "job": return route.host && scopes.includes("output:read") ? [`job:${route.job}`, `execution:${route.job}.${route.host}`] : [`job:${route.job}`]
   }
   return []
 }

@@ -21,7 +21,7 @@ export const socket = {
       if (m) on.message(m)
       else ws.close()
     }
-    ws.onclose = () => on.closed({})
+    ws.onclose = (event) => on.closed(farewell(event.code, /^retry=(\d{1,9})/.exec(event.reason)?.[1]))
     return {
       close() {
         ws.onmessage = ws.onclose = null
@@ -55,15 +55,21 @@ async function read(url, signal, on) {
     const { value, done } = await text.read()
     if (done) return {}
     on.alive()
-    for (const data of events.feed(value)) {
+    for (const { type, data } of events.feed(value)) {
       const m = parse(data)
-      if (!m) {
+      if (m && type === "message") {
+        on.message(m)
+      } else if (type === "message" || type === "end") {
         text.cancel()
-        return {}
+        return m ? farewell(m.code, m.retry) : {}
       }
-      on.message(m)
     }
   }
+}
+
+// farewell is an end in the gateway's own words (the codes from 4000 on): what carried it works.
+function farewell(code, seconds) {
+  return code >= 4000 && code < 5000 ? { code, retryAfter: Number(seconds ?? 0) * 1000 } : {}
 }
 
 // retryAfter gives milliseconds, 0 if none are told.
@@ -86,19 +92,23 @@ function parse(text) {
 export class EventStream {
   #rest = ""
   #data = []
+  #type = "message"
 
-  // feed takes the next piece of text and gives the data of the events that it completes.
+  // feed takes the next piece of text and gives the events that it completes: [{type, data}].
   feed(text) {
     const found = []
     const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/)
     this.#rest = lines.pop()
     for (const line of lines) {
       if (line === "") {
-        if (this.#data.length > 0) found.push(this.#data.join("\n"))
+        if (this.#data.length > 0) found.push({ type: this.#type, data: this.#data.join("\n") })
         this.#data = []
-      } else if (line.startsWith("data:")) {
-        this.#data.push(line.slice(line[5] === " " ? 6 : 5))
+        this.#type = "message"
+        continue
       }
+      const [, field, value] = /^([^:]*):? ?(.*)$/s.exec(line)
+      if (field === "data") this.#data.push(value)
+      else if (field === "event") this.#type = value
     }
     return found
   }

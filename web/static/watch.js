@@ -3,8 +3,9 @@
 // chance are given, so that tests can be exact.
 //
 // A transport is {name, open(request, on)}: request is {topics, cursor}; on.message(object) for each
-// message, on.alive() for any other sign of life, on.closed({status, problem, retryAfter}) once, at
-// the end or instead of a beginning, but not after its close(). It gives {close()}.
+// message, on.alive() for any other sign of life, on.closed({status, problem, code, retryAfter}) once, at
+// the end or instead of a beginning, but not after its close(): with a code, the gateway itself closed it, and
+// it isn't the transport's fault. It gives {close()}.
 
 // beat is the longest silence of a healthy watch; after 2.5 of them it is dead.
 export const beat = 15_000
@@ -31,14 +32,23 @@ export class Watch {
   #gapAt = -Infinity
   #ended = false
 
-  // options: topics; transports, the preferred first; memory, an object that all watches of a page share;
+  // options: topics; from, the place() of another watch, for topics of which what it said is still known;
+  // transports, the preferred first; memory, an object that all watches of a page share;
   // clock {now, setTimeout, clearTimeout}; random; and what is called:
   // onMessage(message) for each of a topic, in order; onTime(ms), the gateway's clock;
   // onStatus({state, ...}): "connecting", "live", "waiting" with until and why, "refused" with a
   // problem; onUnauthorized(problem), after which, as after "refused", nothing more is tried.
   constructor(options) {
     this.#o = options
+    const { cursor, seqs } = options.from ?? { cursor: "", seqs: new Map() }
+    this.#seqs = new Map([...seqs].filter(([topic]) => options.topics.includes(topic)))
+    if (this.#seqs.size > 0) this.#cursor = cursor
     this.#attempt()
+  }
+
+  // place is where it stands: another watch can go on from there with the topics that both have.
+  place() {
+    return { cursor: this.#cursor, seqs: this.#seqs }
   }
 
   // close ends it; nothing is called any more.
@@ -75,7 +85,7 @@ export class Watch {
         this.#o.onUnauthorized(end.problem)
       } else if (end.status >= 400 && end.status < 500 && end.status !== 408 && end.status !== 429) {
         this.#refused(end)
-      } else if (others.length > 0) {
+      } else if (others.length > 0 && !end.code) {
         this.#try(others, [...failed, transport])
       } else {
         this.#wait(end, false)

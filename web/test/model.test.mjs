@@ -52,7 +52,7 @@ test("a topic's problem is kept until a snapshot comes", () => {
   assert.equal(told, 2)
 })
 
-test("what isn't watched any more is forgotten, the jobs aren't", () => {
+test("what isn't watched any more is forgotten", () => {
   const m = new Model()
   m.watch(["jobs"])
   m.apply({ topic: "jobs", snapshot: true, jobs: [job("a", 1)] })
@@ -60,9 +60,9 @@ test("what isn't watched any more is forgotten, the jobs aren't", () => {
   m.apply({ topic: "job:a", snapshot: true, job: job("a", 1) })
   m.apply({ topic: "execution:a.h", snapshot: true })
   m.watch(["job:a", "execution:a.i"])
-  assert.ok(m.jobs && m.job && !m.execution)
+  assert.ok(!m.jobs && m.job && !m.execution)
   m.watch(["jobs"])
-  assert.ok(m.jobs && !m.job)
+  assert.ok(!m.job)
 })
 
 test("names of hosts are fetched by pages, once, and again after a failure", async (t) => {
@@ -95,7 +95,8 @@ test("routes", () => {
   assert.deepEqual(parse(toHost("abc", "a/b c")), { view: "job", job: "abc", host: "a/b c" })
   assert.equal(parse("#/jobs/a/b/c").view, "none")
   assert.equal(parse("#/%zz").view, "none")
-  assert.deepEqual(topics(parse("#/jobs/abc/h")), ["job:abc", "execution:abc.h"])
+  assert.deepEqual(topics(parse("#/jobs/abc/h"), ["jobs:read", "output:read"]), ["job:abc", "execution:abc.h"])
+  assert.deepEqual(topics(parse("#/jobs/abc/h"), ["jobs:read"]), ["job:abc"])
 })
 
 test("a login's code leaves the address at once", () => {

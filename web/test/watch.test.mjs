@@ -43,7 +43,7 @@ class Fake {
 function bed(more = {}) {
   const b = { clock: new Clock(), socket: new Fake("socket"), sse: new Fake("sse"), messages: [], statuses: [], unauthorized: [], memory: {}, ...more }
   b.watch = new Watch({
-    topics: ["jobs"], transports: [b.socket, b.sse], memory: b.memory, clock: b.clock, random: () => 0.5,
+    topics: b.topics ?? ["jobs"], from: b.from, transports: [b.socket, b.sse], memory: b.memory, clock: b.clock, random: () => 0.5,
     onMessage: (m) => b.messages.push(m), onStatus: (s) => b.statuses.push(s), onUnauthorized: (p) => b.unauthorized.push(p),
   })
   b.state = () => b.statuses.at(-1)?.state
@@ -115,6 +115,19 @@ test("topics have states of their own; a problem and a sign of life have none", 
   b.socket.last.on.message({ topic: "b", problem: { detail: "gone" } })
   assert.equal(b.socket.count, 1)
   assert.equal(b.messages.length, 5)
+})
+
+test("another watch goes on with what both have", () => {
+  const b = bed({ topics: ["job:a", "execution:a.h"] })
+  b.socket.last.on.message({ topic: "job:a", snapshot: true, seq: 4, cursor: "c4" })
+  b.socket.last.on.message({ topic: "execution:a.h", snapshot: true, seq: 1, cursor: "c5" })
+  b.watch.close()
+  const next = bed({ topics: ["job:a", "execution:a.i"], from: b.watch.place() })
+  assert.equal(next.socket.last.request.cursor, "c5")
+  next.socket.last.on.message({ topic: "job:a", prev: 4, seq: 5 })
+  next.socket.last.on.message({ topic: "execution:a.i", snapshot: true, seq: 1 })
+  assert.equal(next.messages.length, 2)
+  assert.equal(bed({ topics: ["jobs"], from: b.watch.place() }).socket.last.request.cursor, "")
 })
 
 test("two and a half beats of silence are the end", () => {
@@ -214,6 +227,13 @@ test("what the gateway refuses for good isn't asked again; what passes is", () =
   assert.equal(c.statuses.at(-1).until, 4500)
 })
 
+test("where the gateway itself closes it, the transport isn't at fault", () => {
+  const b = bed()
+  b.socket.last.on.closed({ code: 4004, retryAfter: 2000 })
+  assert.equal(b.sse.count, 0)
+  assert.equal(b.statuses.at(-1).until, 2500)
+})
+
 test("a cursor that is refused is forgotten", () => {
   const b = bed()
   b.socket.last.on.message(snapshot(1, "c1"))
@@ -253,10 +273,11 @@ test("a transport that fails before it returns", () => {
 })
 
 test("server-sent events, torn anywhere", () => {
-  const text = ": hi\r\nid: 1\r\ndata: {\"a\":1}\r\n\r\ndata:x\ndata: y\n\nevent: z\n\ndata: last\r\r"
+  const text = ": hi\r\nid: 1\r\ndata: {\"a\":1}\r\n\r\ndata:x\ndata: y\n\nevent: z\n\nevent: end\ndata: last\r\r"
   for (let i = 0; i <= text.length; i++) {
     const s = new EventStream()
     const got = [...s.feed(text.slice(0, i)), ...s.feed(text.slice(i)), ...s.feed("\n")]
-    assert.deepEqual(got, ['{"a":1}', "x\ny", "last"], `torn at ${i}`)
+    assert.deepEqual(got.map((e) => e.data), ['{"a":1}', "x\ny", "last"], `torn at ${i}`)
+    assert.deepEqual(got.map((e) => e.type), ["message", "message", "end"], `torn at ${i}`)
   }
 })

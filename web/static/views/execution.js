@@ -7,21 +7,24 @@ import { toJob } from "../route.js"
 import { Fault, State } from "./parts.js"
 import { Pane } from "./pane.js"
 
+const noScope = { detail: "the token of this login lacks the scope output:read, so that no output is shown" }
+
 // Execution shows one host's part of a job, and its output as it comes.
-export function Execution({ model, job, host }) {
+export function Execution({ model, job, host, session }) {
   useModel(model)
   const { execution: x, output } = model.execution ?? {}
   const mine = x?.host === host && x?.job === job
-  const problem = model.problems.get(`execution:${job}.${host}`)
+  const mayRead = session.scopes.includes("output:read")
+  const problem = mayRead ? model.problems.get(`execution:${job}.${host}`) : noScope
   return html`
     <header class="head">
       <h2><a class="up back" href=${toJob(job)}>All hosts</a> <span class="host-name">${clean(host, 200)}</span></h2>
       ${mine && html`<${Facts} x=${x} model=${model} />`}
-      <div class="tools"><a class="button" href=${api.rawOutput(job, host)} target="_blank" rel="noopener">Raw output</a></div>
+      ${mayRead && html`<div class="tools"><a class="button" href=${api.rawOutput(job, host)} target="_blank" rel="noopener">Raw output</a></div>`}
     </header>
     <${Fault} problem=${problem} />
     ${mine && html`<${Pane} key=${job} output=${output} notes=${notes(x)} running=${!ended(x.state)} />`}
-    ${!mine && !problem && html`<p class="choose dim">Waiting for the output</p>`}`
+    ${!mine && !problem && html`<p class="choose dim waiting">Waiting for the output</p>`}`
 }
 
 function Facts({ x, model }) {

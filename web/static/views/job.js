@@ -27,7 +27,7 @@ export function Job({ model, id, host, session }) {
   }, [only])
   if (!known) {
     return html`<main class="page"><p><a href=${toJobs}>All jobs</a></p>
-      ${problem ? html`<${Fault} problem=${problem} />` : html`<p class="dim">Waiting for the job</p>`}
+      ${problem ? html`<${Fault} problem=${problem} />` : html`<p class="dim waiting">Waiting for the job</p>`}
     </main>`
   }
   return html`<main class="split ${host ? "with-host" : ""}">
@@ -37,7 +37,7 @@ export function Job({ model, id, host, session }) {
       <${Hosts} key=${id} job=${known.job} states=${known} targets=${targets} host=${host} />
     </section>
     <section class="output" aria-label="Output">
-      ${host ? html`<${Execution} key=${host} model=${model} job=${id} host=${host} />`
+      ${host ? html`<${Execution} key=${host} model=${model} job=${id} host=${host} session=${session} />`
         : html`<p class="choose dim">Choose a host to see its output as it comes.</p>`}
     </section>
   </main>`
@@ -53,7 +53,7 @@ function Head({ job, model, session }) {
       <${State} name=${s.mark} kind=${s.kind} text=${s.text} />
       <span><b>${took(job.created_at, job.finished_at, now)}</b> since <time datetime=${job.created_at}>${when(job.created_at, now)}</time></span>
       <span>by ${clean(job.created_by, 100)}</span>
-      <span>on ${job.selection === "hosts" ? "named hosts" : clean(job.selection, 200)}</span>
+      <span>on ${{ hosts: "named hosts", all: "all hosts" }[job.selection] ?? clean(job.selection, 200)}</span>
       ${job.lane !== "default" && html`<span>lane ${clean(job.lane)}</span>`}
       ${job.rerun_of && html`<span>re-run of <a href=${toJob(job.rerun_of)}><code>${job.rerun_of}</code></a></span>`}
       <code class="id">${job.id}</code>

@@ -5,6 +5,8 @@ import { jobState } from "../states.js"
 import { toJob } from "../route.js"
 import { Bar, Fault, State, took } from "./parts.js"
 
+const newest = 50 // as many as the gateway sends
+
 // Jobs lists the newest jobs.
 export function Jobs({ model }) {
   useModel(model)
@@ -19,11 +21,12 @@ export function Jobs({ model }) {
       <thead><tr><th>State</th><th>Job</th><th class="n">Hosts</th><th class="wide">Progress</th><th>Submitted</th><th class="n">Took</th><th>By</th></tr></thead>
       <tbody>${jobs.map((job) => html`<${Row} key=${job.id} job=${job} now=${now} />`)}</tbody>
     </table>`}
+    ${jobs?.length >= newest && html`<p class="more dim">These are the newest ${newest}; <code>rexctl job list</code> has all.</p>`}
     ${jobs?.length === 0 && html`<div class="empty">
       <p>No jobs yet. The first one, on all hosts:</p>
       <pre>rexctl job run --all -- 'uname -a; uptime'</pre>
     </div>`}
-    ${!jobs && !problem && html`<p class="dim">Waiting for the jobs</p>`}
+    ${!jobs && !problem && html`<p class="dim waiting">Waiting for the jobs</p>`}
   </main>`
 }
 

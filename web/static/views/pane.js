@@ -19,8 +19,9 @@ export function Pane({ output, notes, running }) {
     if (following.current) toEnd(box.current)
   })
   useEffect(() => {
-    const watch = new ResizeObserver(() => following.current && toEnd(box.current))
-    watch.observe(box.current)
+    const b = box.current
+    const watch = new ResizeObserver(() => following.current && toEnd(b))
+    watch.observe(b)
     return () => watch.disconnect()
   }, [])
 

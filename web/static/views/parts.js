@@ -31,9 +31,13 @@ export const Mark = ({ name, kind }) =>
 export const State = ({ name, kind, text }) =>
   html`<span class="state"><${Mark} name=${name} kind=${kind} /><span>${text ?? label(name)}</span></span>`
 
+// What is done comes first in a bar.
+const kinds = ["good", "bad", "off", "going", "idle"]
+const inBar = kinds.flatMap((k) => states.filter((s) => s.kind === k).reverse())
+
 // Bar shows how many executions are in which state: counts by name.
 export function Bar({ counts, total }) {
-  const shown = states.filter((s) => counts[s.name] > 0)
+  const shown = inBar.filter((s) => counts[s.name] > 0)
   const text = shown.map((s) => `${number(counts[s.name])} ${label(s.name)}`).join(", ")
   return html`<div class="bar" role="img" aria-label=${text} title=${text}>
     ${shown.map((s) => html`<span key=${s.name} class="k-${s.kind}" style=${{ flexGrow: String(counts[s.name] / total) }} />`)}

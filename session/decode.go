@@ -1,13 +1,15 @@
 package session
 
 import (
+	"bytes"
 	"errors"
+	"io"
 
 	"github.com/rexgate/rexgate/session/wire"
 )
 
-// Frames are decoded by a goroutine per processor rather than by the readers: decoding
-// makes a stack grow for good, which of a socket's idle memory would be
+// Frames that aren't plain are decoded by a goroutine per processor rather than by the readers:
+// encoding/json makes a stack grow for good, which of a socket's idle memory would be
 // a third.
 
 // undecoded is a frame with a place for what it holds.
@@ -46,4 +48,20 @@ func (h *Hub) decodeFrames() {
 			return
 		}
 	}
+}
+
+// frameReader is a buffer for a frame that is being read; idle connections have none.
+type frameReader struct {
+	bytes.Buffer
+	limited io.LimitedReader
+}
+
+// read gives what r has, or one byte more than a frame may have. It is valid until the next
+// read.
+func (f *frameReader) read(r io.Reader) ([]byte, error) {
+	f.Reset()
+	f.limited = io.LimitedReader{R: r, N: wire.MaxFrame + 1}
+	_, err := f.ReadFrom(&f.limited)
+	f.limited.R = nil
+	return f.Bytes(), err
 }

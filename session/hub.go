@@ -43,6 +43,7 @@ type Hub struct {
 	scripts *cache[queue.JobID, []byte]
 	known   generations
 
+	readers sync.Pool // of *frameReader
 	frames  chan undecoded
 	over    chan struct{} // closed when nothing is decoded any more
 	turns   turns
@@ -90,6 +91,7 @@ func NewHub(store Store, cfg Config) *Hub {
 	h.calls, h.stop = context.WithCancel(context.Background())
 	h.deadlines = deadlines{calls: h.calls, timeout: cfg.StoreTimeout}
 	h.turns.free, h.turns.work = cfg.Turns, make(chan *Session)
+	h.readers.New = func() any { return new(frameReader) }
 	h.parked.some = make(chan struct{}, 1)
 	h.credit.free.Store(cfg.CreditPool)
 	h.jobs = newCache(cfg.CacheBytes/4, jobSize, func(id queue.JobID) (*queue.Job, error) {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -56,13 +57,31 @@ type Session struct {
 // Seen says that the host gave a sign: any frame, pings included.
 func (s *Session) Seen() { s.seen.Store(s.hub.now()) }
 
+// ReceiveFrom is Receive of all that r gives; beyond wire.MaxFrame it isn't read. An error is r's:
+// nothing was received.
+func (s *Session) ReceiveFrom(r io.Reader) (more bool, err error) {
+	in := s.hub.readers.Get().(*frameReader)
+	frame, err := in.read(r)
+	if err == nil {
+		more = s.Receive(frame)
+	}
+	if in.Cap() <= frameTarget {
+		s.hub.readers.Put(in)
+	}
+	return more, err
+}
+
 // Receive takes a frame, which it doesn't keep. It has it decoded and queues what
 // it holds; it waits for the processor, but for no other thing. False says that the session
 // ends, and nothing more is to be read for it.
 func (s *Session) Receive(frame []byte) bool {
 	s.Seen()
 	s.hub.count.framesIn.Add(1)
-	msgs, err := s.hub.decode(frame)
+	msgs, ok := wire.DecodePlain(frame)
+	var err error
+	if !ok {
+		msgs, err = s.hub.decode(frame)
+	}
 	if err != nil {
 		s.End(wire.CloseMalformed, err.Error())
 		return false

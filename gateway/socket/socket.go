@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"sync"
@@ -95,15 +94,15 @@ func (c *conn) read() {
 		if err != nil {
 			break
 		}
-		frame, err := io.ReadAll(io.LimitReader(r, wire.MaxFrame+1))
-		if err != nil {
-			break
-		}
 		if typ != websocket.MessageText {
 			c.session.End(wire.CloseMalformed, "a binary frame")
 			return
 		}
-		if !c.session.Receive(frame) {
+		more, err := c.session.ReceiveFrom(r)
+		if err != nil {
+			break
+		}
+		if !more {
 			return // being closed, which has to read the rest
 		}
 	}

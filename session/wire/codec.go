@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -11,66 +12,53 @@ import (
 // Text that isn't valid UTF-8 must be in the base64 fields. The size isn't
 // bounded: see Pack.
 func Encode(msgs ...Message) ([]byte, error) {
-	var buf bytes.Buffer
 	if len(msgs) == 1 {
-		err := appendMessage(&buf, msgs[0])
-		return buf.Bytes(), err
+		return appendMessage(nil, msgs[0])
 	}
-	buf.WriteByte('[')
+	b := []byte{'['}
 	for i, m := range msgs {
 		if i > 0 {
-			buf.WriteByte(',')
+			b = append(b, ',')
 		}
-		if err := appendMessage(&buf, m); err != nil {
+		var err error
+		if b, err = appendMessage(b, m); err != nil {
 			return nil, err
 		}
 	}
-	buf.WriteByte(']')
-	return buf.Bytes(), nil
+	return append(b, ']'), nil
 }
 
 // Pack encodes messages, in order, into few frames of about target bytes and
 // MaxMessages at most. A message larger than target has a frame of its own. It
 // fails if a message is larger than MaxFrame.
-func Pack(target int, msgs ...Message) ([][]byte, error) {
-	var (
-		frames [][]byte
-		buf    bytes.Buffer
-		count  int
-	)
+func Pack(target int, msgs ...Message) (frames [][]byte, err error) {
+	var frame []byte // with a bracket before, or a comma before each but the first
+	count := 0
 	flush := func() {
-		if count == 0 {
-			return
-		}
-		frame := bytes.Clone(buf.Bytes())
 		if count == 1 {
-			frame = frame[1:]
-		} else {
-			frame = append(frame, ']')
+			frames = append(frames, frame[1:])
+		} else if count > 1 {
+			frames = append(frames, append(frame, ']'))
 		}
-		frames = append(frames, frame)
 	}
 	for _, m := range msgs {
-		start := buf.Len()
+		start := len(frame)
 		if start == 0 {
-			buf.WriteByte('[')
+			frame = append(frame, '[')
 		} else {
-			buf.WriteByte(',')
+			frame = append(frame, ',')
 		}
-		if err := appendMessage(&buf, m); err != nil {
+		if frame, err = appendMessage(frame, m); err != nil {
 			return nil, err
 		}
-		if n := buf.Len() - start; n > MaxFrame {
+		if n := len(frame) - start; n > MaxFrame {
 			return nil, fmt.Errorf("wire: %s of %d bytes, at most %d", m.Type(), n, MaxFrame)
 		}
-		if count > 0 && (buf.Len()+1 > min(target, MaxFrame) || count == MaxMessages) {
-			last := bytes.Clone(buf.Bytes()[start+1:])
-			buf.Truncate(start)
+		if count > 0 && (len(frame)+1 > min(target, MaxFrame) || count == MaxMessages) {
+			next := append([]byte{'['}, frame[start+1:]...)
+			frame = frame[:start]
 			flush()
-			buf.Reset()
-			buf.WriteByte('[')
-			buf.Write(last)
-			count = 0
+			frame, count = next, 0
 		}
 		count++
 	}
@@ -79,29 +67,61 @@ func Pack(target int, msgs ...Message) ([][]byte, error) {
 }
 
 // appendMessage writes m with its type first, where Decode looks for it.
-func appendMessage(buf *bytes.Buffer, m Message) error {
-	buf.WriteString(`{"type":"`)
-	buf.WriteString(string(m.Type()))
-	buf.WriteByte('"')
-	start := buf.Len()
+func appendMessage(b []byte, m Message) ([]byte, error) {
+	if a, ok := m.(*Ack); ok && plainText(a.Execution) && plainText(string(a.Verdict)) && plainText(a.Reason) {
+		return a.append(b), nil
+	}
+	b = append(append(append(b, `{"type":"`...), m.Type()...), '"')
+	start := len(b)
+	buf := bytes.NewBuffer(b)
 	enc := json.NewEncoder(buf)
 	enc.SetEscapeHTML(false) // scripts are full of <, > and &
 	if err := enc.Encode(m); err != nil {
-		return fmt.Errorf("wire: encode %s: %w", m.Type(), err)
+		return nil, fmt.Errorf("wire: encode %s: %w", m.Type(), err)
 	}
-	buf.Truncate(buf.Len() - 1) // the encoder's newline
-	if b := buf.Bytes(); len(b)-start > 2 {
-		b[start] = ',' // for the brace
-	} else {
-		buf.Truncate(start)
-		buf.WriteByte('}')
+	b = buf.Bytes()
+	b = b[:len(b)-1] // the encoder's newline
+	if len(b)-start == 2 {
+		return append(b[:start], '}'), nil
 	}
-	return nil
+	b[start] = ',' // for the brace
+	return b, nil
+}
+
+// append writes an ack as encoding/json would. Two of the three frames that a gateway sends for
+// a job are acks.
+func (m *Ack) append(b []byte) []byte {
+	b = append(append(b, `{"type":"ack","execution":"`...), m.Execution...)
+	b = strconv.AppendInt(append(b, `","stored":`...), m.Stored, 10)
+	if m.Verdict != "" {
+		b = append(append(append(b, `,"verdict":"`...), m.Verdict...), '"')
+	}
+	if m.Reason != "" {
+		b = append(append(append(b, `,"reason":"`...), m.Reason...), '"')
+	}
+	return append(b, '}')
+}
+
+// plainText tells whether a string stands in JSON as it is.
+func plainText(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // Decode reads a message or an array of messages. Unknown types are left out.
 // An error means that the frame is malformed, and says where.
 func Decode(frame []byte) ([]Message, error) {
+	if msgs, ok := DecodePlain(frame); ok {
+		return msgs, nil
+	}
+	return decodeJSON(frame)
+}
+
+func decodeJSON(frame []byte) ([]Message, error) {
 	if len(frame) > MaxFrame {
 		return nil, fmt.Errorf("wire: frame of %d bytes, at most %d", len(frame), MaxFrame)
 	}

@@ -13,9 +13,9 @@ import (
 // bounded: see Pack.
 func Encode(msgs ...Message) ([]byte, error) {
 	if len(msgs) == 1 {
-		return appendMessage(nil, msgs[0])
+		return appendMessage(make([]byte, 0, usual), msgs[0])
 	}
-	b := []byte{'['}
+	b := append(make([]byte, 0, usual), '[')
 	for i, m := range msgs {
 		if i > 0 {
 			b = append(b, ',')
@@ -32,7 +32,7 @@ func Encode(msgs ...Message) ([]byte, error) {
 // MaxMessages at most. A message larger than target has a frame of its own. It
 // fails if a message is larger than MaxFrame.
 func Pack(target int, msgs ...Message) (frames [][]byte, err error) {
-	var frame []byte // with a bracket before, or a comma before each but the first
+	frame := make([]byte, 0, usual) // with a bracket before, or a comma before each but the first
 	count := 0
 	flush := func() {
 		if count == 1 {
@@ -65,6 +65,9 @@ func Pack(target int, msgs ...Message) (frames [][]byte, err error) {
 	flush()
 	return frames, nil
 }
+
+// usual is the room that most frames are content with.
+const usual = 192
 
 // appendMessage writes m with its type first, where Decode looks for it.
 func appendMessage(b []byte, m Message) ([]byte, error) {

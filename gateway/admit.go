@@ -8,9 +8,9 @@ import (
 
 // caller is who asks.
 type caller struct {
-	operator auth.Operator
+	operator *auth.Operator // the kinds of tokens that a route doesn't take are nil
 	host     auth.Host
-	grant    auth.Grant
+	grant    *auth.Grant
 	token    string // of an enrolment
 }
 
@@ -41,9 +41,11 @@ func (g *Gateway) admit(r *http.Request, rt *route) (c caller, err error) {
 // identify checks the caller's token or cookie, and what it may be used for.
 func (g *Gateway) identify(r *http.Request, rt *route, c *caller) (identity string, err error) {
 	if rt.kind == auth.KindOperator {
-		if c.operator, err = g.whoAsks(r); err != nil {
+		operator, err := g.whoAsks(r)
+		if err != nil {
 			return "", err
 		}
+		c.operator = &operator
 		return c.operator.Subject, c.operator.Require(rt.scopes...)
 	}
 	token, err := auth.Bearer(r.Header)
@@ -53,8 +55,9 @@ func (g *Gateway) identify(r *http.Request, rt *route, c *caller) (identity stri
 	switch rt.kind {
 	case auth.KindEnroll:
 		c.token = token
-		c.grant, err = g.signer.VerifyEnroll(token)
-		return c.grant.ID, err
+		grant, err := g.signer.VerifyEnroll(token)
+		c.grant = &grant
+		return grant.ID, err
 	default:
 		c.host, err = g.hosts.Verify(r.Context(), token)
 		return string(c.host.ID), err

@@ -71,7 +71,7 @@ func (g *Gateway) logout(w http.ResponseWriter, r *http.Request, _ caller) error
 
 // whoAmI tells who is logged in.
 func (g *Gateway) whoAmI(w http.ResponseWriter, _ *http.Request, c caller) error {
-	o := c.operator
+	o := *c.operator
 	return writeJSON(w, http.StatusOK, api.Login{Subject: o.Subject, Scopes: o.Scopes, Expires: o.Expires.UTC()})
 }
 

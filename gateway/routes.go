@@ -95,14 +95,14 @@ func held(r route) route {
 // those that are right.
 func (g *Gateway) newRouter() *mux.Router {
 	router := mux.NewRouter().SkipClean(true)
-	byPath := map[string]map[string]route{}
+	byPath := map[string]map[string]*route{}
 	var paths []string
 	for _, rt := range routes() {
 		if byPath[rt.path] == nil {
-			byPath[rt.path] = map[string]route{}
+			byPath[rt.path] = map[string]*route{}
 			paths = append(paths, rt.path)
 		}
-		byPath[rt.path][rt.method] = rt
+		byPath[rt.path][rt.method] = &rt
 	}
 	for _, path := range paths {
 		methods := byPath[path]
@@ -117,7 +117,7 @@ func (g *Gateway) newRouter() *mux.Router {
 				g.wrongMethod(w, r, methods)
 				return
 			}
-			g.serve(w, r, &rt)
+			g.serve(w, r, rt)
 		})
 	}
 	none := &route{name: "none"}
@@ -127,7 +127,7 @@ func (g *Gateway) newRouter() *mux.Router {
 	return router
 }
 
-func (g *Gateway) wrongMethod(w http.ResponseWriter, r *http.Request, methods map[string]route) {
+func (g *Gateway) wrongMethod(w http.ResponseWriter, r *http.Request, methods map[string]*route) {
 	var allowed []string
 	for m, rt := range methods {
 		allowed = append(allowed, m)

@@ -6,9 +6,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKG     ?= ./...
 RUN     ?= .
 FUZZTIME ?= 30s
+LOAD    ?= fan-out --hosts 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo tools test test-quick lint fmt bench fuzz web-libs clean
+.PHONY: help build demo tools test test-quick lint fmt bench load fuzz web-libs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +39,10 @@ fmt: ## format all Go files
 
 bench: ## all benchmarks, each once; RUN=regexp to choose
 	REXGATE_TEST_REQUIRE=1 $(GO) test -run '^$$' -bench '$(RUN)' -benchmem $(PKG)
+
+load: ## a fleet of simulated hosts; LOAD='echo-sleep --hosts 300 --store redis' to choose, see docs/load.md
+	@$(GO) build -o $(BIN)/ ./cmd/rexgate ./cmd/rexload
+	$(BIN)/rexload run $(LOAD)
 
 fuzz: ## each fuzz test for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)

@@ -13,15 +13,20 @@ import (
 // sampleEvery is how often the fleet's counts are taken for the series.
 const sampleEvery = 250 * time.Millisecond
 
-// progress tells people how far a run is, a line now and then, and keeps the fleet's counts over time.
+// maxLines is how many lines may wait to be written; more are dropped.
+const maxLines = 100
+
+// progress tells people how far a run is, a line now and then, and keeps the fleet's counts over time. One goroutine
+// writes all lines.
 type progress struct {
 	r      *run
 	began  time.Time
+	lines  chan string
 	ended  chan struct{} // closed to end it
 	ending sync.Once
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex // guards the following, and the writer
+	mu      sync.Mutex // guards the following
 	current string     // phase
 	status  api.Job    // as last seen; no id = no job yet
 	samples []countsAt
@@ -34,28 +39,37 @@ type countsAt struct {
 }
 
 func startProgress(r *run) *progress {
-	p := &progress{r: r, began: time.Now(), ended: make(chan struct{}), current: report.PhaseStart}
-	p.wg.Go(func() {
-		tick := time.NewTicker(sampleEvery)
-		defer tick.Stop()
-		line := time.NewTicker(r.cfg.ProgressEvery)
-		defer line.Stop()
-		for {
-			select {
-			case now := <-tick.C:
-				p.mu.Lock()
-				p.samples = append(p.samples, countsAt{now, r.crew.counts()})
-				p.mu.Unlock()
-			case <-line.C:
-				p.mu.Lock()
-				p.lineLocked()
-				p.mu.Unlock()
-			case <-p.ended:
-				return
+	p := &progress{r: r, began: time.Now(), lines: make(chan string, maxLines), ended: make(chan struct{}), current: report.PhaseStart}
+	p.wg.Go(p.run)
+	return p
+}
+
+func (p *progress) run() {
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	line := time.NewTicker(p.r.cfg.ProgressEvery)
+	defer line.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			p.mu.Lock()
+			p.samples = append(p.samples, countsAt{now, p.r.crew.counts()})
+			p.mu.Unlock()
+		case <-line.C:
+			p.line()
+		case text := <-p.lines:
+			fmt.Fprint(p.r.cfg.Progress, text)
+		case <-p.ended:
+			for {
+				select {
+				case text := <-p.lines:
+					fmt.Fprint(p.r.cfg.Progress, text)
+				default:
+					return
+				}
 			}
 		}
-	})
-	return p
+	}
 }
 
 // series gives the hosts attached by each transport, and the rate of polls, since an origin.
@@ -86,7 +100,7 @@ func (p *progress) series(origin time.Time) []report.Series {
 	return out
 }
 
-// stop ends it; stopping again does nothing.
+// stop ends it when all lines are written; stopping again does nothing.
 func (p *progress) stop() {
 	p.ending.Do(func() { close(p.ended) })
 	p.wg.Wait()
@@ -94,11 +108,9 @@ func (p *progress) stop() {
 
 // phase begins another part, and tells how far it is.
 func (p *progress) phase(name string) {
+	p.line()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.current != report.PhaseStart {
-		p.lineLocked()
-	}
 	p.current = name
 }
 
@@ -114,14 +126,18 @@ func (p *progress) trouble(err error) {
 	}
 }
 
-// say writes a line at once.
+// say has a line written.
 func (p *progress) say(text string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	fmt.Fprintf(p.r.cfg.Progress, "%7.1fs  %s\n", time.Since(p.began).Seconds(), text)
+	select {
+	case p.lines <- fmt.Sprintf("%7.1fs  %s\n", time.Since(p.began).Seconds(), text):
+	default: // whoever reads them doesn't
+	}
 }
 
-func (p *progress) lineLocked() {
+// line says how far the run is.
+func (p *progress) line() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	c := p.r.crew.counts()
 	hosts := int64(p.r.cfg.Hosts)
 	text := p.current + ": "
@@ -143,5 +159,5 @@ func (p *progress) lineLocked() {
 	if c.Errors > 0 {
 		text += fmt.Sprintf(", %d errors", c.Errors)
 	}
-	fmt.Fprintf(p.r.cfg.Progress, "%7.1fs  %s\n", time.Since(p.began).Seconds(), text)
+	p.say(text)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/rexgate/rexgate/client/operator"
@@ -184,8 +185,9 @@ func (r *run) whileAllLive(ctx context.Context) (context.Context, context.Cancel
 	if r.stand != nil {
 		failed = r.stand.Failed()
 	}
+	var watching sync.WaitGroup
 	for _, m := range r.crew.workers {
-		go func() {
+		watching.Go(func() {
 			select {
 			case <-m.ended:
 				cancel(r.crew.failed())
@@ -193,9 +195,12 @@ func (r *run) whileAllLive(ctx context.Context) (context.Context, context.Cancel
 				cancel(errors.New("a process of the service ended by itself"))
 			case <-ctx.Done():
 			}
-		}()
+		})
 	}
-	return ctx, func() { cancel(nil) }
+	return ctx, func() {
+		cancel(nil)
+		watching.Wait()
+	}
 }
 
 // tokens is how many enrolment tokens a fleet uses: a gateway limits the use of each.

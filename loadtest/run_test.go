@@ -1,8 +1,11 @@
 package loadtest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +36,7 @@ func config(t *testing.T, store string, s Scenario) Config {
 	}
 	return Config{
 		Scenario: s, Hosts: 20, Worker: []string{self}, Patience: limit, Settle: 10 * time.Millisecond, Dir: t.TempDir(), Version: "test",
-		Stand: stand.Config{Rexgate: rexgate, Store: store, Dir: t.TempDir()},
+		Stand: stand.Config{Rexgate: rexgate, Store: store, Dir: t.TempDir(), StopTime: limit},
 	}
 }
 
@@ -213,6 +216,59 @@ func TestWorkerKilled(t *testing.T) {
 	_, err := Run(t.Context(), c)
 	if err == nil || !strings.Contains(err.Error(), "a worker ended before its time: signal: killed") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestParentGone holds that a worker whose parent was killed ends, and leaves nothing.
+func TestParentGone(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(asWorker, "1")
+	w := exec.Command(self)
+	in, err := w.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := w.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	w.Stderr = &said
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "hosts")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mix, _ := ParseMix("socket=1,poll=1")
+	for _, o := range []order{
+		{Do: doFleet, Fleet: &fleetOrder{Identity: NewIdentity(), To: 10, Hosts: 10, Mix: mix, Gateways: []string{"http://127.0.0.1:1"}, Dir: dir}},
+		{Do: doConnect, Rate: 1000},
+	} {
+		if err := json.NewEncoder(in).Encode(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.Contains(lines.Text(), `"done":"connect"`) {
+			break
+		}
+	}
+	if hosts, err := os.ReadDir(dir); err != nil || len(hosts) != 10 {
+		t.Errorf("%d hosts' directories, %v", len(hosts), err)
+	}
+	out.Close()
+	in.Close()
+	w.Wait() // it ends with the error that nobody takes notices, or without
+	if w.ProcessState.ExitCode() < 0 {
+		t.Errorf("it ended by %v", w.ProcessState)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the hosts' directory is still there: %v\n%s", err, &said)
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rexgate/rexgate/client"
@@ -21,11 +23,27 @@ const noticeEvery = 250 * time.Millisecond
 const enrollers = 16
 
 // Worker is the part of a fleet that one process carries: it does the orders that come on in, and writes
-// notices to out, until in ends. The process must have called runner.Hook first.
+// notices to out, until in ends; then it lets the hosts go, and removes their state. The process must have called
+// runner.Hook first; it ignores SIGPIPE from here on.
 func Worker(in io.Reader, out io.Writer) error {
+	// A parent that was killed leaves pipes that are broken. The hosts are to be let go all the same.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	w := &worker{enc: json.NewEncoder(out), cancel: cancel}
+	w := &worker{notices: make(chan notice)}
+	var writing sync.WaitGroup
+	var writeErr error
+	writing.Go(func() {
+		enc := json.NewEncoder(out)
+		for n := range w.notices {
+			if writeErr != nil {
+				continue
+			}
+			if writeErr = enc.Encode(n); writeErr != nil {
+				cancel() // nobody is there to take notices
+			}
+		}
+	})
 	orders := make(chan order)
 	var reading sync.WaitGroup
 	var readErr error
@@ -55,16 +73,18 @@ func Worker(in io.Reader, out io.Writer) error {
 		if w.fleet != nil {
 			n.Counts = w.fleet.counts() // as they are when it is done
 		}
-		w.send(n)
+		w.notices <- n
 	}
 	cancel()
 	telling.Wait()
+	close(w.notices)
+	writing.Wait()
 	if w.fleet != nil {
 		w.fleet.close()
 	}
 	// Nothing waits for the reader: what ended it may be a parent that doesn't take notices any more.
 	reading.Wait()
-	return errors.Join(readErr, w.err)
+	return errors.Join(readErr, writeErr)
 }
 
 // readLines gives the lines of r one by one.
@@ -85,22 +105,10 @@ func readLines(r io.Reader, each func([]byte) error) error {
 }
 
 type worker struct {
-	cancel context.CancelFunc
+	notices chan notice
 
-	mu    sync.Mutex // guards the following; held over writes to the parent, which always reads
-	enc   *json.Encoder
-	err   error
+	mu    sync.Mutex // guards the following
 	fleet *fleet
-}
-
-func (w *worker) send(n notice) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil {
-		if w.err = w.enc.Encode(n); w.err != nil {
-			w.cancel()
-		}
-	}
 }
 
 // tell gives the counts now and then.
@@ -117,7 +125,7 @@ func (w *worker) tell(ctx context.Context) {
 		f := w.fleet
 		w.mu.Unlock()
 		if f != nil {
-			w.send(notice{Counts: f.counts()})
+			w.notices <- notice{Counts: f.counts()}
 		}
 	}
 }

@@ -1,0 +1,223 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// violation is a promise that was not kept.
+type violation struct {
+	Rule string // of the checker
+	Of   string // job or execution, "" = of the whole
+	What string
+}
+
+func (v violation) String() string { return fmt.Sprintf("%s: %s %s", v.Rule, v.Of, v.What) }
+
+// strike is a fault as it really struck.
+type strike struct {
+	fault
+	Name  string    `json:"victim_name"`
+	At    time.Time `json:"at"`
+	Until time.Time `json:"until"`
+	Hosts []string  `json:"hosts,omitempty"` // nil = all
+	Held  string    `json:"held,omitempty"`  // the execution that was in the trap
+	Err   string    `json:"err,omitempty"`
+
+	struck map[column]int // executions, by what they were
+}
+
+// Result is what came of a run.
+type Result struct {
+	Violations []string
+	Executions int
+	Faults     int
+	Table      string         // faults of each kind, by the states they struck in
+	Struck     map[string]int // how often each kind struck
+	Empty      []string       // states in which nothing was struck
+	Notes      []string       // what is no violation, and good to know
+}
+
+// maxViolations bounds how many are kept.
+const maxViolations = 200
+
+// run is a run under way.
+type run struct {
+	w    *world
+	cfg  Config
+	load *load
+
+	mu         sync.Mutex // guards the following
+	violations []violation
+	total      int
+	strikes    []*strike
+	notes      []string
+	seen       int // executions that were checked
+}
+
+func (r *run) note(v violation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.total++; len(r.violations) < maxViolations {
+		r.violations = append(r.violations, v)
+		fmt.Fprintf(r.cfg.Log, "VIOLATION %s\n", v)
+	}
+}
+
+func (r *run) remark(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes = append(r.notes, fmt.Sprintf(format, args...))
+}
+
+// atOnce is how many faults may last at the same time.
+const atOnce = 3
+
+// Run puts a world up, has faults strike it, lets it heal, and checks it. An error says that the run couldn't be made; what
+// it found is in the result.
+func Run(ctx context.Context, c Config) (Result, error) {
+	if err := c.complete(); err != nil {
+		return Result{}, err
+	}
+	names, err := chooseKinds(c)
+	if err != nil {
+		return Result{}, err
+	}
+	fmt.Fprintf(c.Log, "seed %d, store %s, for %v: %d light hosts in %d crews, %d real ones, %d kinds of faults\n", c.Seed, c.Store, c.For, c.Light, c.Crews, c.Real, len(names))
+	start, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	w, err := newWorld(start, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer w.abandon()
+	r := &run{w: w, cfg: c}
+	r.load = newLoad(w, c.Seed, r.note)
+
+	watching, endWatch := context.WithCancel(ctx)
+	defer endWatch()
+	var wg sync.WaitGroup
+	wg.Go(func() { r.load.watch(watching) })
+	loading, endLoad := context.WithCancel(ctx)
+	defer endLoad()
+	var loaders sync.WaitGroup
+	loaders.Go(func() { r.load.run(loading) })
+
+	err = r.strikeAll(ctx, newSchedule(c.Seed, names))
+	endLoad()
+	loaders.Wait()
+	if err == nil {
+		fmt.Fprintf(c.Log, "all faults have healed; what is under way is to end\n")
+		r.load.finish(ctx)
+	}
+	endWatch()
+	wg.Wait()
+	if err == nil && ctx.Err() == nil {
+		err = r.check(ctx)
+	}
+	res := r.result()
+	return res, errors.Join(err, ctx.Err(), r.write())
+}
+
+// strikeAll has faults strike until the time is over, and returns when all have healed.
+func (r *run) strikeAll(ctx context.Context, s *schedule) error {
+	end := time.Now().Add(r.cfg.For)
+	slots := make(chan struct{}, atOnce)
+	healing, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	last := 0
+	for time.Now().Before(end) && healing.Err() == nil {
+		f := s.next()
+		last = r.await(healing, last+f.After)
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := r.one(healing, f); err != nil {
+				cancel(fmt.Errorf("fault %v: %w", f, err))
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(healing); err != nil {
+		return err
+	}
+	for _, v := range r.w.reals { // the last word on their clocks
+		if v.path != r.cfg.Rexagent {
+			v.kill()
+			v.path, v.env = r.cfg.Rexagent, nil
+			if err := v.start(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// await waits until so many executions have ended, or nothing has for a while: then the faults under way hold them up.
+func (r *run) await(ctx context.Context, ended int) int {
+	for {
+		n, news := r.load.progress()
+		if n >= ended {
+			return n
+		}
+		t := time.NewTimer(time.Second)
+		select {
+		case <-news:
+			t.Stop()
+			continue
+		case <-t.C:
+			return n
+		case <-ctx.Done():
+			t.Stop()
+			return n
+		}
+	}
+}
+
+// one has one fault strike, last and heal.
+func (r *run) one(ctx context.Context, f fault) error {
+	k := findKind(f.Kind)
+	v := k.on(r.w, f)
+	v.busy.Lock()
+	defer v.busy.Unlock()
+	st := &strike{fault: f, Name: v.name, Hosts: v.hosts}
+	release := r.lure(ctx, f, v, st)
+	st.At = time.Now()
+	undo, err := k.strike(ctx, r, f, v)
+	release()
+	if err != nil && !errors.Is(err, errNothing) {
+		return err
+	}
+	if err == nil && undo != nil {
+		if err := pause(ctx, f.Hold); err != nil {
+			return err
+		}
+	}
+	if undo != nil {
+		heal, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		if err := undo(heal); err != nil {
+			return err
+		}
+	}
+	if st.Until = time.Now(); err != nil {
+		st.Err = err.Error()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.strikes = append(r.strikes, st)
+	return nil
+}
+
+// write leaves what the run knows beside the logs.
+func (r *run) write() error {
+	return errors.Join(
+		writeJSON(filepath.Join(r.cfg.Dir, "strikes.json"), r.strikes),
+		writeJSON(filepath.Join(r.cfg.Dir, "orders.json"), r.load.orders),
+	)
+}

@@ -1,0 +1,192 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rexgate/rexgate/client/operator"
+	"github.com/rexgate/rexgate/gateway/api"
+	"github.com/rexgate/rexgate/queue"
+)
+
+// watch reads the states of all jobs that aren't over, again and again, until ctx ends. It sees to it that only arrows of
+// the state table are taken, and cancels what is to be cancelled.
+func (l *load) watch(ctx context.Context) {
+	defer l.wg.Wait()
+	for round := 0; ctx.Err() == nil; round++ {
+		l.mu.Lock()
+		var open []*order
+		for _, o := range l.orders {
+			if !o.over && o.ID != "" {
+				open = append(open, o)
+			}
+		}
+		l.mu.Unlock()
+		for i, o := range open {
+			l.look(ctx, l.w.gateways[(round+i)%len(l.w.gateways)], o)
+		}
+		if pause(ctx, 30*time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
+// reachable is the state table's arrows, followed any number of times.
+func reachable() map[[2]queue.State]bool {
+	m := map[[2]queue.State]bool{}
+	for _, a := range queue.States() {
+		for _, b := range queue.States() {
+			m[[2]queue.State{a, b}] = a == b || queue.CanMove(a, b)
+		}
+	}
+	for range queue.States() {
+		for k := range m {
+			for _, via := range queue.States() {
+				if m[[2]queue.State{k[0], via}] && m[[2]queue.State{via, k[1]}] {
+					m[k] = true
+				}
+			}
+		}
+	}
+	return m
+}
+
+// look reads the states of one job.
+func (l *load) look(ctx context.Context, g *gate, o *order) {
+	l.mu.Lock()
+	epoch := l.epoch
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	states, err := g.op.States(ctx, o.ID)
+	if operator.IsProblem(err, "not_found") {
+		l.vanished(o, epoch)
+		return
+	}
+	if err != nil {
+		return // a fault; there is a next time
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.epoch != epoch {
+		return // read before a failover
+	}
+	if len(states) != len(o.Hosts) {
+		l.note(violation{"states", o.ID, fmt.Sprintf("%d state bytes for %d targets", len(states), len(o.Hosts))})
+		return
+	}
+	arrows := l.w.arrows
+	before := o.done()
+	for i, s := range states {
+		if o.states != nil && !arrows[[2]queue.State{queue.State(o.states[i]), queue.State(s)}] {
+			l.note(violation{"arrow", o.ID, fmt.Sprintf("target %d went from %v to %v", i, queue.State(o.states[i]), queue.State(s))})
+		}
+	}
+	o.states = states
+	l.changedLocked(o, o.done()-before)
+}
+
+// changedLocked takes note of executions that ended, and cancels the job when it is due.
+func (l *load) changedLocked(o *order, ended int) {
+	done := o.done()
+	if ended != 0 {
+		l.ended += ended
+		l.moved = time.Now()
+	}
+	if done == len(o.Hosts) {
+		o.over = true
+		l.under -= len(o.Hosts)
+	}
+	if o.over || ended != 0 {
+		close(l.news)
+		l.news = make(chan struct{})
+	}
+	if o.Cancel >= 0 && done >= o.Cancel && !o.cancelled && !o.over {
+		o.cancelled = true
+		l.wg.Go(func() { l.cancel(o) })
+	}
+}
+
+// cancel asks for a job's end till it is answered.
+func (l *load) cancel(o *order) {
+	ctx, done := context.WithTimeout(context.Background(), time.Minute)
+	defer done()
+	var s api.Selection
+	if o.Partial {
+		s.Hosts = o.Hosts[:1]
+	}
+	for try := 0; ctx.Err() == nil; try++ {
+		g := l.w.gateways[(o.Serial+try)%len(l.w.gateways)]
+		if _, err := g.op.Cancel(ctx, o.ID, s); err == nil {
+			l.mu.Lock()
+			o.Cancelled = time.Now()
+			l.mu.Unlock()
+			return
+		}
+		if pause(ctx, 100*time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
+// vanished judges a job that the store doesn't have.
+func (l *load) vanished(o *order, epoch int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.epoch != epoch {
+		return
+	}
+	if !l.excusedLocked(o.At) {
+		l.note(violation{"vanished", o.ID, fmt.Sprintf("%s was accepted at %s, and the store doesn't have it", o.name(), o.At.Format(time.StampMicro))})
+	}
+	o.over, o.ID = true, ""
+	l.under -= len(o.Hosts)
+	close(l.news)
+	l.news = make(chan struct{})
+}
+
+// excusedLocked tells whether what was acknowledged then may have been lost in a failover.
+func (l *load) excusedLocked(at time.Time) bool {
+	for _, w := range l.windows {
+		if !at.Before(w.From) && !at.After(w.To) {
+			return true
+		}
+	}
+	return false
+}
+
+// finish waits until all jobs are over. What isn't, after so long that nothing has moved, is a violation.
+func (l *load) finish(ctx context.Context) {
+	for {
+		l.mu.Lock()
+		var open []*order
+		for _, o := range l.orders {
+			if !o.over {
+				open = append(open, o)
+			}
+		}
+		moved, news := l.moved, l.news
+		l.mu.Unlock()
+		if len(open) == 0 {
+			return
+		}
+		left := l.w.cfg.Patience - time.Since(moved)
+		if left <= 0 {
+			for _, o := range open {
+				l.note(violation{"unfinished", o.ID, fmt.Sprintf("%s: %d targets, states %q", o.name(), len(o.Hosts), o.states)})
+			}
+			return
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-news:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}

@@ -186,6 +186,7 @@ func (a *Agent) removeLocked(e *execution) {
 	a.freeLocked(e)
 	delete(a.execs, e.id)
 	a.order = slices.DeleteFunc(a.order, func(o *execution) bool { return o == e })
+	a.shareLocked()
 	if a.lastTurn == e {
 		a.lastTurn = nil
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -21,6 +22,10 @@ var _ client.Peer = (*Agent)(nil)
 
 func TestMain(m *testing.M) {
 	runner.Hook()
+	if dir := os.Getenv(remoteVar); dir != "" {
+		beRemote(dir)
+	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each supervisor takes a second to exit
 	goleak.VerifyTestMain(m)
 }
 
@@ -87,11 +92,9 @@ func TestCancelWhileAcceptedIsOnItsWay(t *testing.T) {
 	for _, lose := range []string{"request", "answer"} {
 		for _, restart := range []bool{false, true} {
 			bubble(t, func(t *testing.T, g *gate) {
-				g.lose = lose
+				g.loseNext = lose
 				id := g.submit("out:x")
-				hold := lose // connect clears it
 				g.connect()
-				g.set(func() { g.lose = hold })
 				synctest.Wait()
 				g.cut()
 				g.cancel(id)

@@ -29,10 +29,16 @@ type Config struct {
 	// Facts are told with each hello; it may be nil.
 	Facts func() map[string]string
 
-	// Keep is how long the output of a settled execution is kept, in case the store goes
-	// back; 0 = an hour. KeepBytes bounds it for all of them together; 0 = 256 MiB.
+	// Keep is how long the directory of a settled execution is kept, in case the store goes
+	// back; 0 = an hour. KeepBytes bounds it for all of them together, on disk; 0 = 256 MiB.
 	Keep      time.Duration
 	KeepBytes int64
+	// SpoolBytes bounds what the executions in hand may have on disk, all together: 0 = 256 MiB. Each gets room
+	// for all of its output if there is as much, else less: its script is slowed then, and has 1 MiB at
+	// least. What is stored already makes room.
+	SpoolBytes int64
+	// EndAll ends what a script leaves behind when it ends by itself; else that lives on.
+	EndAll bool
 	// Volatile keeps the journal in memory only, and touches no disk beyond what
 	// the Runner does: for simulated fleets. Such an agent remembers nothing.
 	Volatile bool
@@ -57,6 +63,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.KeepBytes == 0 {
 		c.KeepBytes = 256 << 20
+	}
+	if c.SpoolBytes == 0 {
+		c.SpoolBytes = 256 << 20
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -56,15 +56,7 @@ func (a *Agent) resume(r *wire.Resume) {
 		a.settledAck(r.Execution, r.Stored, r.Verdict, r.Reason)
 		return
 	}
-	var fix *Entry
-	if e.end != nil && !e.fixed {
-		// The host came back with less on disk than it had sent: its last event follows that.
-		e.last = max(e.last, r.Stored)
-		e.end.Seq = e.last + 1
-		e.fixed = true
-		e.entry.Ended = e.end
-		fix = ptr(e.entry)
-	}
+	fix := e.fixLocked(r.Stored)
 	if r.Verdict != wire.VerdictForget {
 		a.rewindLocked(e, r.Stored)
 	}
@@ -85,15 +77,20 @@ func (a *Agent) ack(m *wire.Ack) {
 		a.settledAck(m.Execution, m.Stored, m.Verdict, m.Reason)
 		return
 	}
-	if m.Verdict == wire.VerdictForget && e.unread {
+	if e.unread {
 		a.mu.Unlock() // the answer to the token before
 		return
 	}
+	fix := e.fixLocked(m.Stored)
 	if m.Verdict != wire.VerdictForget {
 		a.storedLocked(e, m.Stored)
 	}
 	act := a.verdictLocked(e, m.Verdict, m.Reason)
 	a.mu.Unlock()
+	if fix != nil {
+		a.record(fix, false)
+		signal(a.wake)
+	}
 	act()
 }
 
@@ -110,6 +107,9 @@ func (a *Agent) storedLocked(e *execution, stored int64) {
 		e.stallWait = 0
 		a.expectLocked(e)
 		signal(a.wake) // there is room now
+		if e.full {
+			signal(e.wake) // and on the disk too
+		}
 	case stored < e.acked:
 		a.rewindLocked(e, stored) // the store went back
 	case len(e.out) > 0:
@@ -205,7 +205,7 @@ func (a *Agent) job(m *wire.Job) {
 			return
 		case entry.StartedAt > 0: // it has ended, which couldn't be journalled
 			entry.Token = job.Token
-			a.rejoin(entry)
+			a.reattach(entry, true)
 			return
 		case entry.Forgotten && entry.Token == job.Token:
 			return
@@ -225,12 +225,12 @@ func (a *Agent) job(m *wire.Job) {
 }
 
 // renewLocked takes a delivery of what is in hand: under a new token, the store doesn't
-// have its acceptance, and is told all of it again.
+// have its acceptance, and is told all of it again. What it said of the token before, go too, is void.
 func (a *Agent) renewLocked(e *execution, token string) {
 	if e.token == token {
 		return
 	}
-	e.token, e.forget, e.unread = token, false, true
+	e.token, e.forget, e.unread, e.goAhead = token, false, true, false
 	a.rewindLocked(e, 0)
 }
 

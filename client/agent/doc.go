@@ -20,7 +20,7 @@
 //
 //   - Nothing is started without a journalled acceptance, a go that came after it, and
 //     a start mark on disk. A mark without a trace of the script is reported as
-//     lost, never started again.
+//     lost, never started again. What can't be found out now is evidence of nothing: it is asked again.
 //   - A record of what was started is kept until the gateway's time passes
 //     deliver_until. A job that is delivered again meanwhile has its events sent again.
 //   - Events of an execution are numbered from 1 without holes, and any of them
@@ -33,6 +33,14 @@
 //	journal   records of executions; its first record names the generation
 //	lock      held by the agent that runs
 //	x/ID/     an execution's directory, see package runner
+//
+// The journal of a directory without one is a new generation; one of another machine, of another version, or damaged
+// in what was on the disk is refused. Of what wasn't synced a power failure may leave anything.
+//
+// # Room on disk
+//
+// Executions in hand share Config.SpoolBytes, settled ones Config.KeepBytes. What is stored of a script that runs is
+// removed after ten to twenty minutes, or at once if the script waits for room.
 //
 // # Goroutines and locks
 //

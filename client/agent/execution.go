@@ -39,17 +39,22 @@ type execution struct {
 
 	last  int64  // number of the last event that is there to send, but for end
 	end   *Ended // the last event, once known
-	fixed bool   // end.Seq is certain; else the next welcome tells
+	fixed bool   // end.Seq is certain; else what the store has tells
+	told  bool   // the store told what it has, since this agent took the execution in hand
 
 	acked int64 // events up to here are stored
 	sent  int64 // events up to here were given to the link since the last rewind
 	out   []given
 	turns int // rewinds so far: what was read before one is not given after it
 
+	want int64 // bytes on disk that it needs if nothing of it is stored meanwhile
+	room int64 // bytes on disk that it may have, 0 before it is started
+	full bool  // its script waits for room
+
 	stallAt   time.Time     // when to send again what is on the way; zero = nothing is
 	stallWait time.Duration // between that and the next time
 	readAt    time.Time     // not to be read before, after an error of the disk
-	unread    bool          // a renewed token wasn't sent yet: a forget is about the one before
+	unread    bool          // a renewed token wasn't sent yet: an ack is about the one before
 }
 
 // given is an event on the way.

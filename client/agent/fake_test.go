@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rexgate/rexgate/client/runner"
@@ -24,6 +25,7 @@ type memRunner struct {
 	wg      sync.WaitGroup
 	refuse  error // of the next Start
 	stuck   bool  // Start blocks until its ctx ends, and starts nothing
+	blind   int   // how often Attach still fails, as without a descriptor
 }
 
 func newMemRunner() *memRunner {
@@ -34,6 +36,9 @@ type memScript struct {
 	frames   []runner.Frame
 	exit     *runner.Exit
 	deaf     bool
+	trimmed  int64   // frames up to here are gone
+	rooms    []int64 // that it was told, in order
+	full     bool
 	cancel   chan struct{}
 	watchers []*memProcess
 }
@@ -63,7 +68,7 @@ func (r *memRunner) Start(ctx context.Context, dir string, spec runner.Spec) (ru
 		return nil, errors.New("the directory is taken")
 	}
 	r.starts[id]++
-	s := &memScript{cancel: make(chan struct{})}
+	s := &memScript{cancel: make(chan struct{}), rooms: []int64{spec.SpoolLimit}}
 	r.scripts[id] = s
 	s.frames = append(s.frames, runner.Frame{Seq: 2, At: time.Now().UnixMilli(), Kind: runner.Started})
 	words := strings.Fields(string(spec.Script))
@@ -156,6 +161,10 @@ func (r *memRunner) reboot(keepFrames int) {
 func (r *memRunner) Attach(dir string) (runner.Process, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.blind > 0 {
+		r.blind--
+		return nil, fmt.Errorf("open %s: %w", dir, syscall.EMFILE)
+	}
 	s := r.scripts[filepath.Base(dir)]
 	if s == nil {
 		return nil, runner.ErrNoTrace
@@ -193,7 +202,7 @@ func (p *memProcess) Close() error             { return nil }
 func (p *memProcess) Status() runner.Status {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
-	st := runner.Status{Last: int64(len(p.s.frames)) + 1}
+	st := runner.Status{Last: int64(len(p.s.frames)) + 1, Full: p.s.full}
 	if p.s.exit != nil {
 		st.Ended, st.Exit = true, *p.s.exit
 	}
@@ -203,6 +212,9 @@ func (p *memProcess) Status() runner.Status {
 func (p *memProcess) Read(from int64, max int) ([]runner.Frame, error) {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
+	if from <= p.s.trimmed {
+		return []runner.Frame{{Kind: runner.Missing, Seq: from, Through: p.s.trimmed, Bytes: 1}}, nil
+	}
 	var out []runner.Frame
 	for size, i := 0, int(from)-2; i < len(p.s.frames) && (len(out) == 0 || size < max); i++ {
 		out = append(out, p.s.frames[i])
@@ -230,4 +242,33 @@ func (p *memProcess) Cancel(grace time.Duration) error {
 		}
 	})
 	return nil
+}
+
+func (p *memProcess) Trim(through int64) error {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	p.s.trimmed, p.s.full = max(p.s.trimmed, through), false
+	p.s.tell()
+	return nil
+}
+
+func (p *memProcess) Allow(bytes int64) error {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	p.s.rooms = append(p.s.rooms, bytes)
+	return nil
+}
+
+// trimmed tells up to which frame a script's are gone.
+func (r *memRunner) trimmed(id string) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.scripts[id].trimmed
+}
+
+// rooms tells what room a script was given, in order.
+func (r *memRunner) rooms(id string) []int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.scripts[id].rooms
 }

@@ -27,17 +27,20 @@ type gate struct {
 	pump  sync.WaitGroup
 	stop  context.CancelFunc // of the session's pump
 
-	mu      sync.Mutex // guards the following
-	jobs    map[string]*job
-	order   []string
-	n       int64
-	tokens  int
-	credit  int64
-	hold    bool   // events stay on the way, unanswered
-	lose    string // "request" or "answer" of the next events; then the session is dead
-	dead    bool
-	events  []wire.Event // as recorded, in order of arrival
-	maxRoom int64        // most that was on the way beyond the credit
+	mu       sync.Mutex // guards the following
+	jobs     map[string]*job
+	order    []string
+	n        int64
+	tokens   int
+	credit   int64
+	hold     bool   // events stay on the way, unanswered
+	lose     string // "request" or "answer" of the next events; then the session is dead
+	dead     bool
+	loseNext string       // lose of the next session, from its beginning
+	events   []wire.Event // as recorded, in order of arrival
+	maxRoom  int64        // most that was on the way beyond the credit
+
+	news chan struct{} // something was recorded
 }
 
 type job struct {
@@ -54,7 +57,7 @@ func (always) Check(*wire.Job) error { return nil }
 
 func newGate(t testing.TB) *gate {
 	g := &gate{
-		t: t, dir: t.TempDir(), runner: newMemRunner(), jobs: map[string]*job{}, credit: 1 << 20,
+		t: t, dir: t.TempDir(), runner: newMemRunner(), jobs: map[string]*job{}, credit: 1 << 20, news: make(chan struct{}, 1),
 		cfg: Config{Policy: always{}, BootID: "boot-1"},
 	}
 	g.newAgent()
@@ -64,7 +67,10 @@ func newGate(t testing.TB) *gate {
 func (g *gate) newAgent() {
 	g.t.Helper()
 	cfg := g.cfg
-	cfg.Dir, cfg.Runner = g.dir, g.runner
+	cfg.Dir = g.dir
+	if cfg.Runner == nil {
+		cfg.Runner = g.runner
+	}
 	a, err := New(cfg)
 	if err != nil {
 		g.t.Fatal(err)
@@ -137,7 +143,7 @@ func (g *gate) connect() {
 		g.t.Fatalf("hello: %v", err)
 	}
 	g.mu.Lock()
-	g.dead, g.lose = false, ""
+	g.dead, g.lose, g.loseNext = false, g.loseNext, ""
 	g.n++
 	w := &wire.Welcome{Session: g.n, N: g.n, Time: time.Now().UnixMilli(), Credit: g.credit}
 	claim := &queue.Claim{Generation: hello.Generation, Position: hello.Position}
@@ -257,6 +263,7 @@ func (g *gate) recordLocked(events []wire.Event) []*wire.Ack {
 		by[id] = append(by[id], eventOf(e))
 	}
 	g.events = append(g.events, events...)
+	defer signal(g.news)
 	var acks []*wire.Ack
 	for _, id := range ids {
 		j := g.jobs[id]
@@ -343,4 +350,21 @@ func (g *gate) kinds(id string) string {
 		}
 	}
 	return strings.Join(all, " ")
+}
+
+// until waits until something is so, outside of a bubble: looked at whenever something was recorded, and now and
+// then.
+func (g *gate) until(ok func() bool) {
+	g.t.Helper()
+	deadline := time.After(patience)
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for !ok() {
+		select {
+		case <-g.news:
+		case <-look.C:
+		case <-deadline:
+			g.t.Fatal("waited in vain")
+		}
+	}
 }

@@ -30,22 +30,26 @@ type journal struct {
 	base   int64 // size after the last rewrite
 	broken bool  // the file's end is uncertain: rewrite before the next write
 
-	mu      sync.Mutex // guards the following
-	entries map[string]Entry
-	next    int64 // position of the next record
-	durable int64 // position of the last record that was written
-	batch   *batch
-	closed  bool
+	mu       sync.Mutex // guards the following
+	entries  map[string]Entry
+	next     int64 // position of the next record
+	written  int64 // position of the last record that was written
+	durable  int64 // position of the last record that was synced, or was written before such a one
+	synced   int64 // bytes of the file that are on the disk for certain
+	rewrites int   // how often the file was replaced: sizes are of the one that it is now
+	batch    *batch
+	closed   bool
 }
 
 // batch is a group of records that are written together.
 type batch struct {
-	buf     []byte
-	entries []Entry
-	sync    bool
-	last    int64
-	done    chan struct{}
-	err     error // readable after done
+	buf      []byte
+	records  []record
+	rewrites int // as they were when it was begun
+	sync     bool
+	last     int64
+	done     chan struct{}
+	err      error // readable after done
 }
 
 var errJournalClosed = errors.New("journal: closed")
@@ -74,16 +78,19 @@ func openJournal(path, machine string) (*journal, error) {
 		return nil, fmt.Errorf("journal %s: written on another machine (%.8s..., this is %.8s...): this state directory was copied; empty it and enrol this host", path, c.header.Machine, machine)
 	}
 	j.gen, j.entries, j.next = c.header.Generation, c.entries, c.header.Next
-	j.durable = j.next - 1
+	j.written, j.durable = j.next-1, j.next-1
 	if j.file, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
 		return nil, err
 	}
 	j.size, j.base = int64(c.size), int64(c.size)
 	if len(b) > c.size {
-		if err := errors.Join(j.file.Truncate(j.size), j.file.Sync()); err != nil {
-			return nil, errors.Join(err, j.file.Close())
-		}
+		err = j.file.Truncate(j.size)
 	}
+	// What is in force from here on is on the disk, whatever the agent before had synced.
+	if err = errors.Join(err, j.file.Sync()); err != nil {
+		return nil, errors.Join(err, j.file.Close())
+	}
+	j.synced = j.size
 	return j, nil
 }
 
@@ -108,11 +115,13 @@ func (j *journal) put(e *Entry, sync bool) error {
 	}
 	b := j.batch
 	if b == nil {
-		b = &batch{done: make(chan struct{})}
+		b = &batch{done: make(chan struct{}), rewrites: j.rewrites}
 	}
+	own := *e
+	r := record{n, &own, j.synced}
 	var err error
 	if j.path != "" {
-		b.buf, err = appendRecord(b.buf, record{n, e})
+		b.buf, err = appendRecord(b.buf, r)
 	}
 	if err != nil {
 		j.mu.Unlock()
@@ -120,7 +129,7 @@ func (j *journal) put(e *Entry, sync bool) error {
 	}
 	j.next++
 	j.batch = b
-	b.entries = append(b.entries, *e)
+	b.records = append(b.records, r)
 	b.sync = b.sync || sync
 	b.last = n
 	j.mu.Unlock()
@@ -150,10 +159,13 @@ func (j *journal) flush(b *batch) {
 
 	j.mu.Lock()
 	if b.err == nil {
-		for _, e := range b.entries {
-			j.entries[e.Execution] = e
+		for _, r := range b.records {
+			j.entries[r.Entry.Execution] = *r.Entry
 		}
-		j.durable = b.last
+		j.written = b.last
+		if b.sync || j.path == "" {
+			j.durable, j.synced = b.last, j.size
+		}
 	}
 	j.mu.Unlock()
 	close(b.done)
@@ -172,6 +184,9 @@ func (j *journal) write(b *batch) error {
 			return err
 		}
 	}
+	if err := j.renew(b); err != nil {
+		return err
+	}
 	if _, err := j.file.WriteAt(b.buf, j.size); err != nil {
 		j.broken = true
 		return fmt.Errorf("journal: %w", err)
@@ -187,6 +202,24 @@ func (j *journal) write(b *batch) error {
 	return nil
 }
 
+// renew encodes a batch again if the file was replaced since it was begun: its records tell of the one before.
+func (j *journal) renew(b *batch) (err error) {
+	j.mu.Lock()
+	synced, current := j.synced, b.rewrites == j.rewrites
+	j.mu.Unlock()
+	if current {
+		return nil
+	}
+	b.buf = b.buf[:0]
+	for _, r := range b.records {
+		r.Synced = synced
+		if b.buf, err = appendRecord(b.buf, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // rewrite replaces the file by one that holds the entries in force. The caller holds
 // lead, or is the only user.
 func (j *journal) rewrite() error {
@@ -195,13 +228,13 @@ func (j *journal) rewrite() error {
 	}
 	j.mu.Lock()
 	entries := slices.SortedFunc(maps.Values(j.entries), func(a, b Entry) int { return int(min(max(a.Position-b.Position, -1), 1)) })
-	h := header{Generation: j.gen, Machine: j.machine, Next: j.durable + 1}
+	h := header{Generation: j.gen, Machine: j.machine, Next: j.written + 1}
 	j.mu.Unlock()
 	buf := binary.LittleEndian.AppendUint32([]byte(journalMagic), journalVersion)
 	buf, err := appendRecord(buf, h)
 	for i := range entries {
 		if err == nil {
-			buf, err = appendRecord(buf, record{entries[i].Position, &entries[i]})
+			buf, err = appendRecord(buf, record{N: entries[i].Position, Entry: &entries[i]})
 		}
 	}
 	if err != nil {
@@ -226,6 +259,10 @@ func (j *journal) rewrite() error {
 	}
 	// From here on the new file is the journal, whatever a crash leaves of the name.
 	j.file, j.size, j.base, j.broken = f, int64(len(buf)), int64(len(buf)), false
+	j.mu.Lock()
+	j.rewrites++
+	j.synced, j.durable = j.size, j.written
+	j.mu.Unlock()
 	if err := syncDir(filepath.Dir(j.path)); err != nil {
 		j.broken = true
 		return fmt.Errorf("journal: %w", err)
@@ -255,7 +292,7 @@ func (j *journal) list() []Entry {
 	return slices.SortedFunc(maps.Values(j.entries), func(a, b Entry) int { return int(min(max(a.Position-b.Position, -1), 1)) })
 }
 
-// position is that of the last record that is written.
+// position is that of the last record that is on the disk: one that a power failure takes back isn't told.
 func (j *journal) position() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -114,7 +114,7 @@ func (a *Agent) settle(e *execution) {
 		a.remove(e.id)
 		return
 	}
-	a.keep(e.id, entry.Ended.Bytes, time.Now().Add(a.cfg.Keep))
+	a.keep(e.id, a.diskUse(entry), time.Now().Add(a.cfg.Keep))
 }
 
 // keep remembers that a settled execution's output is still there, and removes the

@@ -26,7 +26,11 @@ func (a *Agent) begin(e *execution, job *wire.Job) {
 		a.abandon(e, "the script can't be fetched; the job is left to be delivered again", err)
 		return
 	}
-	if err := a.cfg.Policy.Check(job); err != nil {
+	switch err := a.cfg.Policy.Check(job); {
+	case passing(err):
+		a.abandon(e, "a job can't be judged now; it is left to be delivered again", err)
+		return
+	case err != nil:
 		a.reject(e, err.Error())
 		return
 	}
@@ -176,16 +180,18 @@ func (a *Agent) forgotten(e *execution, entry Entry) bool {
 // start puts the mark on disk and forks the script.
 func (a *Agent) start(e *execution) {
 	a.mu.Lock()
-	entry := e.entry
+	was, entry := e.entry, e.entry
+	e.want = roomFor(entry.Spec.OutputLimit)
+	a.claimLocked(e)
 	spec := runner.Spec{
 		Execution: e.id, Script: entry.Script, User: entry.Spec.User, Env: entry.Spec.Env, Dir: entry.Spec.Dir,
 		RunTimeout:  time.Duration(entry.Spec.RunTimeout) * time.Millisecond,
 		Grace:       time.Duration(entry.Spec.Grace) * time.Millisecond,
-		OutputLimit: entry.Spec.OutputLimit,
+		OutputLimit: entry.Spec.OutputLimit, SpoolLimit: e.room, EndAll: a.cfg.EndAll,
 	}
 	entry.Token = e.token
 	a.mu.Unlock()
-	entry.StartedAt, entry.Spec, entry.Script = time.Now().UnixMilli(), nil, nil
+	entry.StartedAt, entry.Room, entry.Spec, entry.Script = time.Now().UnixMilli(), e.want, nil, nil
 	if err := a.journal.put(&entry, true); err != nil {
 		if a.ctx.Err() == nil {
 			a.cfg.Log.Error("a start can't be journalled; trying again", "execution", e.id, "err", err)
@@ -194,21 +200,23 @@ func (a *Agent) start(e *execution) {
 		return
 	}
 	a.mu.Lock()
-	e.entry, e.phase = entry, starting
-	halt := e.stop != nil || e.forget
-	if halt { // it came while the mark was written: nothing is started after all
-		e.entry.StartedAt = 0
+	halt := !e.goAhead || e.forget || e.stop != nil
+	if halt {
+		e.room, was.Token = 0, e.token
+	} else {
+		e.entry, e.phase = entry, starting
 	}
 	a.mu.Unlock()
-	if halt {
-		a.finish(e, &Ended{Seq: runner.FirstSeq, At: time.Now().UnixMilli(), Outcome: wire.Cancelled, ExitCode: -1})
+	if halt { // that came while the mark was written: nothing is started on it
+		a.record(&was, true)
+		a.await(e)
 		return
 	}
 	p, err := a.cfg.Runner.Start(a.ctx, a.dir(e.id), spec)
 	var refused *runner.RefusedError
 	switch {
 	case err == nil:
-		a.follow(e, p)
+		a.follow(e, p, spec.SpoolLimit)
 	case a.ctx.Err() != nil: // the next agent finds out what became of it
 	case errors.As(err, &refused):
 		a.finish(e, &Ended{Seq: runner.FirstSeq, At: time.Now().UnixMilli(), Rejected: true, Reason: cutReason(refused.Reason)})
@@ -216,7 +224,7 @@ func (a *Agent) start(e *execution) {
 		a.cfg.Log.Error("a script couldn't be started", "execution", e.id, "err", err)
 		a.finish(e, &Ended{
 			Seq: runner.FirstSeq, At: time.Now().UnixMilli(), Outcome: wire.Failed, ExitCode: -1,
-			Reason: cutReason("the script couldn't be started: " + err.Error()),
+			Reason: cutReason("the script couldn't be started: " + plain(err)),
 		})
 	}
 }
@@ -236,49 +244,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return true
 	case <-ctx.Done():
 		return false
-	}
-}
-
-// follow follows a script to its end.
-func (a *Agent) follow(e *execution, p runner.Process) {
-	var told *time.Duration // the cancel that was passed on
-	retry := time.NewTimer(time.Hour)
-	defer retry.Stop()
-	for {
-		st := p.Status()
-		a.mu.Lock()
-		e.proc = p
-		if e.phase < running {
-			e.phase = running
-		}
-		if !st.Ended { // else all that is left is made known at once, so that it can travel together
-			e.last = max(e.last, st.Last)
-			signal(a.wake)
-		}
-		stop := e.stop
-		a.mu.Unlock()
-		if st.Ended {
-			if err := p.Close(); err != nil {
-				a.cfg.Log.Warn("letting go of a script failed", "execution", e.id, "err", err)
-			}
-			a.finish(e, endOf(st.Exit))
-			return
-		}
-		if stop != nil && (told == nil || *stop < *told) {
-			if err := p.Cancel(*stop); err != nil {
-				a.cfg.Log.Error("a cancel couldn't be passed on; trying again", "execution", e.id, "err", err)
-				retry.Reset(retryAfter)
-			} else {
-				told = stop
-			}
-		}
-		select {
-		case <-p.Changed():
-		case <-e.wake:
-		case <-retry.C:
-		case <-a.ctx.Done():
-			return // Close lets go of it
-		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 
 	"github.com/rexgate/rexgate/session/wire"
 )
@@ -24,6 +25,7 @@ type Entry struct {
 	Spec         *wire.Spec `json:"spec,omitempty"`    // without the script; until it is started
 	Script       []byte     `json:"script,omitempty"`  // likewise
 	StartedAt    int64      `json:"started,omitempty"` // the start mark
+	Room         int64      `json:"room,omitempty"`    // bytes on disk that its script's output needs; from the start mark on
 	Forgotten    bool       `json:"forgotten,omitempty"`
 	Ended        *Ended     `json:"ended,omitempty"`
 	SettledAt    int64      `json:"settled,omitempty"` // when all its events were stored
@@ -53,6 +55,9 @@ type header struct {
 type record struct {
 	N     int64  `json:"n"`
 	Entry *Entry `json:"e"`
+	// Synced is how many bytes of the file were on the disk for certain when this was written: damage before
+	// that is no power failure's. 0 = not told.
+	Synced int64 `json:"s,omitempty"`
 }
 
 // The file: a magic, a version, then records: length and CRC-32C of what follows, then
@@ -103,9 +108,9 @@ type contents struct {
 	size    int // up to the end of the last whole record
 }
 
-// parseJournal reads a journal file. A torn last record is left out: nothing
-// was done on its strength. Damage before others is an error: records of what was started may be in
-// it.
+// parseJournal reads a journal file. What wasn't synced may be damaged in any part by a power failure, whole
+// records after that included; from the damage on it is left out: nothing was done on its strength. Damage
+// in what was synced is an error: records of what was started may be in it.
 func parseJournal(b []byte) (contents, error) {
 	c := contents{entries: map[string]Entry{}}
 	if len(b) < fileHead || string(b[:4]) != journalMagic {
@@ -121,11 +126,13 @@ func parseJournal(b []byte) (contents, error) {
 	if err != nil || c.header.Generation == "" {
 		return c, errors.New("its header is damaged")
 	}
+	synced := int64(0)
 	for len(rest) > 0 {
 		payload, next, err := cutRecord(rest)
 		if err != nil {
-			if recordWithin(rest[1:]) {
-				return c, fmt.Errorf("damaged at byte %d, with records after it", len(b)-len(rest))
+			at := len(b) - len(rest)
+			if after := syncedWithin(rest[1:]); max(synced, after) > int64(at) {
+				return c, fmt.Errorf("damaged at byte %d, before what was on the disk", at)
 			}
 			break
 		}
@@ -135,23 +142,33 @@ func parseJournal(b []byte) (contents, error) {
 		}
 		c.entries[r.Entry.Execution] = *r.Entry
 		c.header.Next = max(c.header.Next, r.N+1)
+		synced = max(synced, r.Synced)
 		rest = next
 	}
 	c.size = len(b) - len(rest)
 	return c, nil
 }
 
-// recordWithin tells whether a whole record begins anywhere in b.
-func recordWithin(b []byte) bool {
-	for ; len(b) > recordHead; b = b[1:] {
+// syncedWithin gives what whole records anywhere in b tell of what was synced before them. One that doesn't
+// tell was written by an agent that took all that had others after it for synced.
+func syncedWithin(b []byte) (synced int64) {
+	for len(b) > recordHead {
 		i := bytes.IndexByte(b[recordHead:], '{')
 		if i < 0 {
-			return false
+			break
 		}
 		b = b[i:]
-		if _, _, err := cutRecord(b); err == nil {
-			return true
+		payload, next, err := cutRecord(b)
+		if err != nil {
+			b = b[1:]
+			continue
 		}
+		b = next
+		var r record
+		if json.Unmarshal(payload, &r) != nil || r.Synced == 0 {
+			return math.MaxInt64
+		}
+		synced = max(synced, r.Synced)
 	}
-	return false
+	return synced
 }

@@ -21,7 +21,7 @@ func (a *Agent) recover() {
 		case entry.SettledAt > 0:
 			until := time.UnixMilli(entry.SettledAt).Add(a.cfg.Keep)
 			if entry.StartedAt > 0 && time.Now().Before(until) {
-				a.keep(entry.Execution, entry.Ended.Bytes, until)
+				a.keep(entry.Execution, a.diskUse(entry), until)
 			} else {
 				a.remove(entry.Execution)
 			}
@@ -31,7 +31,7 @@ func (a *Agent) recover() {
 			a.addLocked(e)
 			a.mu.Unlock()
 		case entry.StartedAt > 0:
-			a.reattach(entry)
+			a.reattach(entry, false)
 		default:
 			e := newExecution(entry.Execution, entry.Token, entry.Lane)
 			e.entry, e.phase, e.last = entry, waiting, 1
@@ -53,53 +53,95 @@ func (a *Agent) recover() {
 	}
 }
 
-// reattach finds out what became of a script that was started, or was about to be.
-func (a *Agent) reattach(entry Entry) {
+// reattach finds out what became of a script that was started, or was about to be. anew says that it was delivered
+// again: the store has nothing of it.
+func (a *Agent) reattach(entry Entry, anew bool) {
 	e := newExecution(entry.Execution, entry.Token, entry.Lane)
-	e.entry, e.last = entry, 1
+	e.entry, e.last, e.phase, e.told = entry, 1, running, anew
 	e.grace = time.Duration(entry.Grace) * time.Millisecond
+	e.want = entry.Room
+	if e.want == 0 { // started by an agent that didn't ask
+		e.want = roomFor(0)
+	}
+	a.mu.Lock()
+	if a.execs[e.id] != nil || a.closed {
+		a.mu.Unlock()
+		return
+	}
+	a.addLocked(e)
+	a.claimLocked(e)
+	a.mu.Unlock()
+	err := a.attach(e)
+	if err == nil {
+		return
+	}
+	a.cfg.Log.Warn("what became of a script can't be found out now; trying again", "execution", e.id, "err", err)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.goLocked(func() {
+		for err != nil && pause(a.ctx, retryAfter) {
+			err = a.attach(e)
+		}
+	})
+}
+
+// attach takes in hand what there is of a script. An error says that it can't be found out now.
+func (a *Agent) attach(e *execution) error {
 	p, err := a.cfg.Runner.Attach(a.dir(e.id))
+	var end *Ended
+	last := int64(1)
 	switch {
 	case errors.Is(err, runner.ErrNoTrace):
-		e.end = lostEnd(2, "the agent ended when it was about to start the script; whether it did isn't known")
+		end = lostEnd(2, "the agent ended when it was about to start the script; whether it did isn't known")
 	case err != nil:
-		e.end = lostEnd(2, "what the script left can't be read: "+err.Error())
+		return err
 	default:
-		e.proc = p
 		st := p.Status()
-		if e.last = st.Last; st.Ended {
-			e.end = endOf(st.Exit)
+		if last = st.Last; st.Ended {
+			end = endOf(st.Exit)
 		}
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	e.phase = running
-	if e.end == nil {
+	e.proc, e.last = p, last
+	if end == nil {
+		defer a.mu.Unlock()
 		a.cfg.Log.Info("a script is still running", "execution", e.id)
-		a.addLocked(e)
-		a.goLocked(func() { a.follow(e, p) })
-		return
+		a.goLocked(func() { a.follow(e, p, 0) })
+		return nil
 	}
-	a.cfg.Log.Info("a script has ended meanwhile", "execution", e.id, "outcome", string(e.end.Outcome), "reason", e.end.Reason)
-	// What was lost with the host may have been sent before: the next welcome tells.
-	e.phase, e.fixed = ended, e.end.Outcome != wire.Lost
-	if e.fixed {
-		e.entry.Ended = e.end
+	a.cfg.Log.Info("a script has ended meanwhile", "execution", e.id, "outcome", string(end.Outcome), "reason", end.Reason)
+	e.end, e.phase = end, ended
+	var fix *Entry
+	switch {
+	case end.Outcome != wire.Lost:
+		e.fixed, e.entry.Ended = true, end
+	case e.told:
+		fix = e.fixLocked(e.acked)
+	default: // What was lost with the host may have been sent before: what the store has tells.
 	}
-	a.addLocked(e)
-}
-
-// rejoin is reattach for what is delivered again: the store has nothing of it, so that even the
-// number of a lost one's last event is certain.
-func (a *Agent) rejoin(entry Entry) {
-	a.reattach(entry)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if e := a.execs[entry.Execution]; e != nil && e.end != nil && !e.fixed {
-		e.end.Seq, e.fixed = e.last+1, true
-		e.entry.Ended = e.end
+	a.freeLocked(e)
+	if e.forget {
+		a.goLocked(func() { a.settle(e) })
+	}
+	a.mu.Unlock()
+	if fix != nil {
+		a.record(fix, false)
 	}
 	signal(a.wake)
+	return nil
+}
+
+// fixLocked takes note of what the store has of an execution. Where it makes the number of the last event certain, that
+// is to be journalled: the event follows what is stored, and what is left on disk.
+func (e *execution) fixLocked(stored int64) (fix *Entry) {
+	e.told = true
+	if e.end == nil || e.fixed {
+		return nil
+	}
+	e.last = max(e.last, stored)
+	e.end.Seq = e.last + 1
+	e.fixed, e.entry.Ended = true, e.end
+	return ptr(e.entry)
 }
 
 func lostEnd(seq int64, reason string) *Ended {

@@ -13,7 +13,12 @@ import (
 // BenchmarkScript runs instant scripts to their end, several at a time; cpu-ms/op is
 // of this process, the supervisors and the scripts together.
 func BenchmarkScript(b *testing.B) {
-	r, base := New(), b.TempDir()
+	b.Run("subreaper", func(b *testing.B) { benchmarkScript(b, New()) })
+	b.Run("cgroup", func(b *testing.B) { benchmarkScript(b, contained(b)) })
+}
+
+func benchmarkScript(b *testing.B, r *Supervised) {
+	base := b.TempDir()
 	var n atomic.Int64
 	before := cpu(b)
 	b.SetParallelism(4)

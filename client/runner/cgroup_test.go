@@ -24,14 +24,14 @@ func eachWay(t *testing.T, f func(t *testing.T, r *Supervised)) {
 }
 
 // contained gives a runner that has a cgroup to divide; this process is in it until the test ends.
-func contained(t *testing.T) *Supervised {
+func contained(t testing.TB) *Supervised {
 	t.Helper()
 	r := New()
 	r.Cgroups = cgroups(t, delegated(t))
 	return r
 }
 
-func cgroups(t *testing.T, root string) *Cgroups {
+func cgroups(t testing.TB, root string) *Cgroups {
 	t.Helper()
 	home, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -58,7 +58,7 @@ func cgroups(t *testing.T, root string) *Cgroups {
 }
 
 // delegated makes a cgroup as systemd hands it over.
-func delegated(t *testing.T) string {
+func delegated(t testing.TB) string {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

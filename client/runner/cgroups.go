@@ -26,7 +26,7 @@ type Cgroups struct {
 
 const (
 	// leafName is the cgroup of the program itself: one that has others below it should have no processes.
-	leafName = "agent"
+	leafName = "rexagent"
 	// scriptPrefix begins the names of scripts' cgroups.
 	scriptPrefix = "x-"
 )

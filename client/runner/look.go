@@ -134,7 +134,7 @@ func (f *found) settle(dir, cgroup string) (Exit, error) {
 	case orphaned:
 		why = "the script's supervisor was killed, and what was left of the script with it"
 	case noTrace:
-		why = "the script's directory was removed while it ran"
+		why = "nothing is left of the script, nor of its supervisor"
 	default:
 		why = "the script's supervisor is gone, and what it left can't be read; what was left of the script was killed"
 	}

@@ -149,7 +149,7 @@ func mount(t *testing.T, flags uintptr, options string) string {
 
 // unavailable skips a test that needs what isn't here, unless all tests are
 // required to run.
-func unavailable(t *testing.T, format string, args ...any) {
+func unavailable(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("REXGATE_TEST_REQUIRE") == "1" {
 		t.Fatalf("required, but can't "+format, args...)

@@ -117,7 +117,7 @@ func (g *Gateway) cancelJob(w http.ResponseWriter, r *http.Request, c caller) er
 		}
 	}
 	g.keeper.Submitted(id) // a cancel of a large job may be unfinished
-	g.jobs.Touch(id)
+	g.changed(id)
 	g.log.Info("job cancelled", "job", id, "operator", c.operator.Subject, "all", sel.everything(), "cancelled", sum.Cancelled, "asked", sum.Asked)
 	return writeJSON(w, http.StatusOK, api.Cancellation{Cancelled: sum.Cancelled, Asked: sum.Asked})
 }

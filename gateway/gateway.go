@@ -72,6 +72,8 @@ type Gateway struct {
 	keeper *keeper.Keeper
 	jobs   *live.Feed[queue.JobID, queue.JobStatus]
 	runs   *live.Feed[queue.ExecutionID, queue.Execution]
+	views  *live.Views
+	seats  seats
 
 	metrics  *metrics
 	ready    readiness
@@ -107,14 +109,23 @@ func New(c Config) (*Gateway, error) {
 	}
 	g.leave, g.leaving = context.WithCancel(context.Background())
 	g.setLimits()
-	g.jobs = live.New(c.Store.Job, sameJob)
-	g.runs = live.New(func(ctx context.Context, id queue.ExecutionID) (queue.Execution, error) {
-		job, host, err := id.Split()
-		if err != nil {
-			return queue.Execution{}, err
-		}
-		return c.Store.Execution(ctx, job, host)
-	}, sameExecution)
+	g.jobs = live.New(live.Options[queue.JobID, queue.JobStatus]{
+		Same: live.SameJob,
+		Read: func(ctx context.Context, id queue.JobID, _ queue.JobStatus) (queue.JobStatus, error) {
+			return c.Store.Job(ctx, id)
+		},
+	})
+	g.runs = live.New(live.Options[queue.ExecutionID, queue.Execution]{
+		Same: sameExecution,
+		Read: func(ctx context.Context, id queue.ExecutionID, _ queue.Execution) (queue.Execution, error) {
+			job, host, err := id.Split()
+			if err != nil {
+				return queue.Execution{}, err
+			}
+			return c.Store.Execution(ctx, job, host)
+		},
+	})
+	g.views = live.NewViews(c.Store)
 	g.hub = session.NewHub(c.Store, session.Config{Gateway: c.Name, LeaseTTL: c.LeaseTTL, Recorded: g.recorded, Log: c.Log})
 	g.polls = poll.NewServer(g.hub, c.Poll)
 	g.metrics = newMetrics(g)
@@ -159,8 +170,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	wg.Go(func() { g.keeper.Run(ctx) })
 	wg.Wait()
 	g.leaving()
+	g.seats.close()
+	g.seats.wait.Wait()
 	g.jobs.Close()
 	g.runs.Close()
+	g.views.Close()
 	return err
 }
 
@@ -169,6 +183,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 // their number. It returns when the last session has gone or ctx ends.
 func (g *Gateway) Drain(ctx context.Context) {
 	g.draining.Store(true)
+	g.seats.close()
 	g.leaving()
 	within := g.drainWithin()
 	if end, ok := ctx.Deadline(); ok {
@@ -198,18 +213,13 @@ func (g *Gateway) recorded(_ queue.HostID, acks []queue.Ack) {
 			last = job
 		}
 	}
+	g.views.Recorded(acks)
 }
 
-func sameJob(a, b queue.JobStatus) bool {
-	if a.Control != b.Control || !a.FinishedAt.Equal(b.FinishedAt) {
-		return false
-	}
-	for _, s := range queue.States() {
-		if a.Counters[s] != b.Counters[s] {
-			return false
-		}
-	}
-	return true
+// changed wakes those who watch a job that was submitted or cancelled here.
+func (g *Gateway) changed(id queue.JobID) {
+	g.jobs.Touch(id)
+	g.views.Changed(id)
 }
 
 func sameExecution(a, b queue.Execution) bool {

@@ -59,6 +59,7 @@ func (g *Gateway) submit(w http.ResponseWriter, r *http.Request, n queue.NewJob,
 		return err
 	}
 	g.keeper.Submitted(job.ID)
+	g.changed(job.ID)
 	status, answer := http.StatusOK, queue.JobStatus{Job: job, Counters: queue.Counters{queue.Planned: job.Targets}}
 	if created {
 		status = http.StatusCreated

@@ -27,6 +27,7 @@ type metrics struct {
 	sweeps   *prometheus.CounterVec
 	repairs  prometheus.Counter
 	upgrades prometheus.Counter
+	watches  watchMetrics
 }
 
 func newMetrics(g *Gateway) *metrics {
@@ -45,11 +46,13 @@ func newMetrics(g *Gateway) *metrics {
 		refused:  counter("rexgate_refused_total", "Requests refused by a limit: of their class, or of one identity.", "class", "limit"),
 		sweeps:   counter("rexgate_swept_total", "What sweeps of this gateway did to executions and jobs.", "what"),
 		repairs:  prometheus.NewCounter(prometheus.CounterOpts{Name: "rexgate_repairs_total", Help: "Differences between records and what is derived from them, repaired."}),
+		watches:  newWatchMetrics(),
 		upgrades: prometheus.NewCounter(prometheus.CounterOpts{Name: "rexgate_upgrades_failed_total", Help: "WebSocket upgrades of hosts that failed."}),
 	}
 	m.registry.MustRegister(m.requests, m.seconds, m.inFlight, m.problems, m.refused, m.sweeps, m.repairs, m.upgrades,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newStoreCollector(g.store))
 	m.registry.MustRegister(sessionGauges(g)...)
+	m.registry.MustRegister(m.watches.all()...)
 	return m
 }
 

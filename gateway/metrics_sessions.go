@@ -29,7 +29,7 @@ func sessionGauges(g *Gateway) []prometheus.Collector {
 		waiting:      desc("sessions_waiting", "Sessions in line for a turn."),
 		parked:       desc("sessions_parked", "Sessions that wait for the store to come back."),
 		credit:       desc("credit_free_bytes", "Credit for events that no session has."),
-		watched:      desc("watched", "Jobs and executions that somebody waits for or follows.", "what"),
+		watched:      desc("watched", "Jobs and executions that somebody waits for or follows, and topics of live views: what is read for them.", "what"),
 		claims:       desc("claims_total", "Sessions begun."),
 		delivered:    desc("delivered_total", "Messages with work that were handed to sessions.", "what"),
 		events:       desc("events_total", "Events of executions that were stored."),
@@ -68,6 +68,9 @@ func (c *sessionCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.credit, float64(st.CreditFree))
 	gauge(c.watched, float64(c.g.jobs.Watching()), "jobs")
 	gauge(c.watched, float64(c.g.runs.Watching()), "executions")
+	for kind, n := range c.g.views.Reading() {
+		gauge(c.watched, float64(n), "topic "+kind)
+	}
 	counter(c.claims, st.Claims)
 	counter(c.delivered, st.Jobs, "jobs")
 	counter(c.delivered, st.Cancels, "cancels")

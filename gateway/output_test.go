@@ -281,7 +281,7 @@ func TestReportWakesWatchers(t *testing.T) {
 	}
 	for last := reading(); ; {
 		at := reading()
-		if at.Sub(last) > live.Longest*9/10 {
+		if at.Sub(last) > live.DefaultPace.Longest*9/10 {
 			break
 		}
 		last = at
@@ -289,7 +289,7 @@ func TestReportWakesWatchers(t *testing.T) {
 	at := time.Now()
 	p.says(wire.Stdout, "one\n")
 	f.line("one\n")
-	if d := time.Since(at); d > live.Longest*8/10 {
+	if d := time.Since(at); d > live.DefaultPace.Longest*8/10 {
 		t.Errorf("seen after %v", d)
 	}
 	p.ends(0, 0)

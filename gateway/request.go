@@ -221,7 +221,7 @@ func parseQuery(r *http.Request, known []string) *query {
 			q.err = invalid("unknown parameter %.60q; known: %s", name, strings.Join(known, " "))
 			return q
 		}
-		if len(v) > 1 && name != "state" {
+		if len(v) > 1 && name != "state" && name != "topic" {
 			q.err = invalid("%s: given %d times", name, len(v))
 			return q
 		}

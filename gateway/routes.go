@@ -13,6 +13,7 @@ import (
 	"github.com/rexgate/rexgate/gateway/auth"
 	"github.com/rexgate/rexgate/gateway/limits"
 	"github.com/rexgate/rexgate/session/wire"
+	"github.com/rexgate/rexgate/web"
 )
 
 // route is one method of one path.
@@ -56,6 +57,7 @@ func routes() []route {
 		operator("executions", "GET", exec, (*Gateway).listExecutions, []string{"state", "after", "limit"}, api.ScopeJobsRead),
 		operator("execution", "GET", one, (*Gateway).showExecution, nil, api.ScopeJobsRead),
 		held(operator("output", "GET", one+"/output", (*Gateway).output, []string{"stream", "follow"}, api.ScopeOutputRead)),
+		held(operator("watch", "GET", "/v1/watch", (*Gateway).watch, []string{"topic", "cursor"}, api.ScopeJobsRead)),
 		operator("cancel", "POST", job+"/cancel", (*Gateway).cancelJob, nil, api.ScopeJobsCancel),
 		operator("rerun", "POST", job+"/rerun", (*Gateway).rerunJob, nil, api.ScopeJobsSubmit, api.ScopeJobsRead),
 
@@ -120,11 +122,25 @@ func (g *Gateway) newRouter() *mux.Router {
 			g.serve(w, r, rt)
 		})
 	}
+	page := web.Handler()
+	router.PathPrefix("/static/").HandlerFunc(g.page(page))
+	router.Path("/").HandlerFunc(g.page(page))
 	none := &route{name: "none"}
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, none, refused("not_found", "there is no %.200q here; /v1/openapi.yaml lists what there is", r.URL.Path))
 	})
 	return router
+}
+
+// page serves the page in the browser: to everybody, since who isn't logged in does it there.
+func (g *Gateway) page(h http.Handler) http.HandlerFunc {
+	rt := &route{name: "page"}
+	return func(w http.ResponseWriter, r *http.Request) {
+		done := g.metrics.begin(rt)
+		status := &recorder{ResponseWriter: w}
+		defer func() { done(status.code()) }()
+		h.ServeHTTP(status, r)
+	}
 }
 
 func (g *Gateway) wrongMethod(w http.ResponseWriter, r *http.Request, methods map[string]*route) {

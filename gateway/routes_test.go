@@ -167,7 +167,7 @@ func TestWrongMethodAndPath(t *testing.T) {
 	if a.header.Get("Allow") != "GET, HEAD, POST" {
 		t.Errorf("Allow: %q", a.header.Get("Allow"))
 	}
-	for _, path := range []string{"/", "/v1", "/v1/nothing", "/v1/jobs/", "/v1//jobs", "/v1/jobs/../hosts", "/metrics", "/debug/pprof/"} {
+	for _, path := range []string{"/v1", "/index.html", "/v1/nothing", "/v1/jobs/", "/v1//jobs", "/v1/jobs/../hosts", "/metrics", "/debug/pprof/"} {
 		b.ask("GET", path, b.operator(), nil).is(404, "not_found")
 	}
 	resp, err := http.Get(b.admin + "/v1/jobs")
@@ -177,5 +177,25 @@ func TestWrongMethodAndPath(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != 404 {
 		t.Errorf("the admin's listener serves the API: %d", resp.StatusCode)
+	}
+}
+
+// The page is there for everybody, and says nothing of the jobs.
+func TestPage(t *testing.T) {
+	b := newBed(t)
+	for path, want := range map[string]string{"/": "text/html; charset=utf-8", "/static/app.js": "text/javascript; charset=utf-8"} {
+		resp, err := http.Get(b.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != want || !strings.Contains(resp.Header.Get("Content-Security-Policy"), "default-src 'self'") {
+			t.Errorf("%s: %d %v", path, resp.StatusCode, resp.Header)
+		}
+	}
+	b.ask("GET", "/static/nothing.js", "", nil).is(404, "not_found")
+	b.ask("POST", "/static/app.js", "", nil).is(405, codeMethod)
+	if text := b.metrics(); !strings.Contains(text, `rexgate_requests_total{route="page",status="200"} 2`) {
+		t.Error("it isn't counted")
 	}
 }

@@ -15,7 +15,11 @@ import "time"
 // can't tell what came between, a snapshot comes. A watch may be closed at
 // any time, also in good order: whoever still wants it opens it again.
 //
-// A reader that is slow gets fewer, larger deltas.
+// A reader that is slow gets fewer, larger deltas; one that takes nothing for half a minute is closed.
+//
+// A WebSocket is closed with the codes and reasons of wire.CloseCode; server-sent
+// events end with one of type "end", whose data is a WatchEnd: when the gateway goes (4000), the
+// reader was too slow (4002), or the token or cookie has expired (4006).
 
 // Topics of a watch. The id of an execution is JOB.HOST.
 const (
@@ -45,8 +49,8 @@ type WatchMessage struct {
 	Seq      int64 `json:"seq,omitempty"`
 	Time     int64 `json:"time"` // the gateway's clock, Unix milliseconds
 
-	// Of jobs: those that are new or have changed, newest first, and the ids of those that
-	// are no longer among the newest.
+	// Of jobs: those that are new or have changed, newest first, without their scripts and
+	// environments, and the ids of those that are no longer among the newest.
 	Jobs    []Job    `json:"jobs,omitempty"`
 	Removed []string `json:"removed,omitempty"`
 
@@ -63,6 +67,14 @@ type WatchMessage struct {
 
 	// Problem ends a topic: nothing more comes of it.
 	Problem *Problem `json:"problem,omitempty"`
+}
+
+// WatchEnd is what the last server-sent event says: the code that a WebSocket would be closed with,
+// and in how many seconds to come back.
+type WatchEnd struct {
+	Code   int    `json:"code"`
+	Retry  int    `json:"retry,omitempty"`
+	Reason string `json:"reason"`
 }
 
 // WatchBeat is the longest silence of a watch, in seconds.

@@ -1,11 +1,20 @@
-// Package live wakes those who wait for something in the store to change: the end of
-// a job, more output of an execution.
+// Package live tells those who watch what changes in the store: the end of a job, the
+// states of its hosts, more output of an execution.
 //
-// Whatever is watched is read by one reader, however many watch it. The reader
-// reads at once when it is told that something happened on this gateway
+// A [Feed] reads what is watched: one reader for each key, however many watch it. The
+// reader reads at once when it is told that something happened on this gateway
 // ([Feed.Touch]), and otherwise at an interval that grows while nothing
 // changes, since what happens through another gateway isn't told here. Nothing
-// depends on a touch.
+// depends on a touch. How often it reads is bounded by what a reading costs ([Pace]).
+//
+// [Views] are feeds of the topics of a watch ([Topic]), whose values know how they came about. A
+// watch of a topic is a [View]: it is asked for what is new ([View.Next]) whenever its
+// reader can take more, so that nothing is queued for anybody, and who reads slowly gets
+// fewer and larger updates. Where it stands is a [Position]; the positions of all
+// topics of a watch are its [Cursor].
+//
+// The values of a feed are immutable: a reading makes another one, which may share parts
+// with the one before.
 //
 // Lock order: Feed.mu, then watched.mu; neither is held while reading.
 package live
@@ -18,28 +27,34 @@ import (
 	"github.com/rexgate/rexgate/queue"
 )
 
-// The pace of a reader.
-const (
-	Shortest = 100 * time.Millisecond // between readings after a change
-	Longest  = time.Second            // between readings while nothing changes
-	Soonest  = 20 * time.Millisecond  // between readings however often it is touched
-)
-
 // MaxWatchers bounds the watchers of a feed.
 const MaxWatchers = 20_000
 
+// Options set a feed up. Read and Same are needed.
+type Options[K comparable, V any] struct {
+	// Read gives the value of a key. last is what was read before, if anything was.
+	Read func(ctx context.Context, key K, last V) (V, error)
+	// Same tells that nothing worth waking for has changed.
+	Same func(a, b V) bool
+	// Pace says how often to read, by what was read last. nil = DefaultPace.
+	Pace func(last V) Pace
+	// Size is about how many bytes a value takes. If it is given, values outlive their
+	// last watcher for a while, within KeepBytes and KeepFor.
+	Size func(V) int
+}
+
 // Feed lets many watch the values of keys. Make it with New, end it with Close.
 type Feed[K comparable, V any] struct {
-	read func(context.Context, K) (V, error)
-	same func(a, b V) bool
-
+	o      Options[K, V]
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	now    chan struct{} // closed
 
 	mu       sync.Mutex // guards what follows
 	watched  map[K]*watched[V]
 	watchers int
+	kept     kept[K, V]
 	closed   bool
 }
 
@@ -50,26 +65,22 @@ type watched[V any] struct {
 	watchers int // guarded by Feed.mu
 	stop     context.CancelFunc
 
-	mu      sync.Mutex // guards what follows
-	version int
-	value   V
-	err     error
-	news    chan struct{} // closed at the next version
+	mu       sync.Mutex // guards what follows
+	version  int        // 0 = nothing was read yet
+	value    V          // that was read last, or that was kept
+	known    bool       // there is a value
+	err      error      // of the last reading
+	asked    int        // how often a fresh reading was asked for
+	answered int        // how many of these a reading has begun after
+	news     chan struct{}
 }
 
-// New makes a feed. read gives the value of a key; same tells that nothing worth
-// waking for has changed.
-func New[K comparable, V any](read func(context.Context, K) (V, error), same func(a, b V) bool) *Feed[K, V] {
+// New makes a feed.
+func New[K comparable, V any](o Options[K, V]) *Feed[K, V] {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Feed[K, V]{read: read, same: same, ctx: ctx, cancel: cancel, watched: map[K]*watched[V]{}}
-}
-
-// Watcher sees the values of one key. It is for one goroutine.
-type Watcher[K comparable, V any] struct {
-	feed *Feed[K, V]
-	key  K
-	w    *watched[V]
-	seen int
+	f := &Feed[K, V]{o: o, ctx: ctx, cancel: cancel, watched: map[K]*watched[V]{}, now: make(chan struct{})}
+	close(f.now)
+	return f
 }
 
 // Watch begins to watch a key. Close the watcher. Errors: Unavailable (too many
@@ -78,7 +89,7 @@ func (f *Feed[K, V]) Watch(key K) (*Watcher[K, V], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return nil, &queue.Error{Code: queue.Unavailable, Message: "this gateway is going; ask again", Retry: time.Second}
+		return nil, errClosed()
 	}
 	if f.watchers >= MaxWatchers {
 		return nil, &queue.Error{Code: queue.Unavailable, Message: "too many watchers on this gateway; ask again", Retry: 10 * time.Second}
@@ -87,6 +98,7 @@ func (f *Feed[K, V]) Watch(key K) (*Watcher[K, V], error) {
 	if !ok {
 		ctx, stop := context.WithCancel(f.ctx)
 		w = &watched[V]{touch: make(chan struct{}, 1), stop: stop, news: make(chan struct{})}
+		w.value, w.known = f.kept.take(key, time.Now())
 		f.watched[key] = w
 		f.done.Go(func() { f.follow(ctx, key, w) })
 	}
@@ -95,14 +107,21 @@ func (f *Feed[K, V]) Watch(key K) (*Watcher[K, V], error) {
 	return &Watcher[K, V]{feed: f, key: key, w: w}, nil
 }
 
+func errClosed() error {
+	return &queue.Error{Code: queue.Unavailable, Message: "this gateway is going; ask again", Retry: time.Second}
+}
+
 // Touch says that a key may have changed. It never blocks.
 func (f *Feed[K, V]) Touch(key K) {
 	f.mu.Lock()
 	w := f.watched[key]
 	f.mu.Unlock()
-	if w == nil {
-		return
+	if w != nil {
+		w.poke()
 	}
+}
+
+func (w *watched[V]) poke() {
 	select {
 	case w.touch <- struct{}{}:
 	default:
@@ -126,90 +145,78 @@ func (f *Feed[K, V]) Close() {
 	f.done.Wait()
 }
 
-// Next gives a value that this watcher hasn't seen, waiting for one if need be; the first
-// is that of a reading that began after Watch, or the newest there is. Errors: ctx's,
-// the reader's (a later Next may succeed), Unavailable once the feed is closed.
-func (w *Watcher[K, V]) Next(ctx context.Context) (V, error) {
-	for {
-		w.w.mu.Lock()
-		version, value, err, news := w.w.version, w.w.value, w.w.err, w.w.news
-		w.w.mu.Unlock()
-		if version > w.seen {
-			w.seen = version
-			return value, err
-		}
-		var zero V
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return zero, ctx.Err()
-		case <-w.feed.ctx.Done():
-			return zero, &queue.Error{Code: queue.Unavailable, Message: "this gateway is going; ask again", Retry: time.Second}
-		}
-	}
-}
-
-// Close ends the watch. The last watcher of a key ends its reader.
-func (w *Watcher[K, V]) Close() {
-	f := w.feed
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if w.w == nil {
-		return
-	}
-	f.watchers--
-	if w.w.watchers--; w.w.watchers == 0 {
-		w.w.stop()
-		delete(f.watched, w.key)
-	}
-	w.w = nil
-}
-
 // follow reads a key until its last watcher has gone.
 func (f *Feed[K, V]) follow(ctx context.Context, key K, w *watched[V]) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
-	pause := Shortest
+	var pause time.Duration
 	for {
+		last, known, asked := w.begin()
 		began := time.Now()
-		value, err := f.read(ctx, key)
+		value, err := f.o.Read(ctx, key, last)
+		took := time.Since(began)
 		if ctx.Err() != nil {
 			return
 		}
-		if w.publish(value, err, f.same) {
-			pause = Shortest
+		changed := w.publish(value, err, asked, f.o.Same)
+		p := DefaultPace
+		switch {
+		case err != nil:
+			took = 0 // what an outage lasts says nothing of what a reading costs
+		case f.o.Pace != nil:
+			p = f.o.Pace(value)
 		}
-		timer.Reset(pause)
+		if changed || !known || pause == 0 {
+			pause = p.Shortest
+		}
+		pause = min(pause, p.Longest)
+		rest, wait := p.pauses(pause, took, f.Watching())
+		timer.Reset(rest)
 		select {
 		case <-timer.C:
-			pause = min(2*pause, Longest)
-			continue
-		case <-w.touch:
 		case <-ctx.Done():
 			return
 		}
-		// Touched: at once, but not more often than Soonest.
-		timer.Reset(max(0, Soonest-time.Since(began)))
+		timer.Reset(wait - rest)
 		select {
 		case <-timer.C:
+			pause *= 2
+		case <-w.touch:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// publish keeps what was read and wakes the watchers if it is news.
-func (w *watched[V]) publish(value V, err error, same func(a, b V) bool) bool {
+// begin gives what the reading that begins now builds on and answers.
+func (w *watched[V]) begin() (last V, known bool, asked int) {
+	select {
+	case <-w.touch: // this reading will see it
+	default:
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.version > 0 && err == nil && w.err == nil && same(w.value, value) {
-		return false
-	}
+	return w.value, w.known, w.asked
+}
+
+// publish keeps what was read, wakes the watchers if it is news or somebody asked for it, and
+// tells whether it is news.
+func (w *watched[V]) publish(value V, err error, asked int, same func(a, b V) bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	// An outage is told with every reading, so that those who wait can give up.
-	w.version++
-	w.value, w.err = value, err
-	close(w.news)
-	w.news = make(chan struct{})
-	return err == nil
+	changed := err != nil || w.err != nil || w.version == 0 || !same(w.value, value)
+	w.err = err
+	if err == nil {
+		w.value, w.known = value, true
+		changed = changed || asked > w.answered
+		w.answered = asked
+	}
+	if changed {
+		w.version++
+		close(w.news)
+		w.news = make(chan struct{})
+	}
+	return changed && err == nil
 }

@@ -13,12 +13,14 @@ import (
 
 func counter() (*Feed[string, int64], *atomic.Int64, *atomic.Int64) {
 	var value, reads atomic.Int64
-	f := New(func(context.Context, string) (int64, error) {
+	f := New(Options[string, int64]{Same: sameInt, Read: func(context.Context, string, int64) (int64, error) {
 		reads.Add(1)
 		return value.Load(), nil
-	}, func(a, b int64) bool { return a == b })
+	}})
 	return f, &value, &reads
 }
+
+func sameInt(a, b int64) bool { return a == b }
 
 func watch(t *testing.T, f *Feed[string, int64]) *Watcher[string, int64] {
 	t.Helper()
@@ -49,7 +51,7 @@ func TestTouchWakesAtOnce(t *testing.T) {
 		value.Store(1)
 		f.Touch("k")
 		next(t, w, 1)
-		if d := time.Since(at); d > Soonest {
+		if d := time.Since(at); d > DefaultPace.Soonest {
 			t.Errorf("woken after %v", d)
 		}
 		f.Touch("other")
@@ -70,7 +72,7 @@ func TestUntouchedIsSeenWithinASecond(t *testing.T) {
 		value.Store(1)
 		at := time.Now()
 		next(t, w, 1)
-		if d := time.Since(at); d > Longest {
+		if d := time.Since(at); d > DefaultPace.Longest {
 			t.Errorf("seen after %v", d)
 		}
 	})
@@ -115,12 +117,12 @@ func TestErrorsPassAndHeal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var broken atomic.Bool
 		broken.Store(true)
-		f := New(func(context.Context, string) (int64, error) {
+		f := New(Options[string, int64]{Same: sameInt, Read: func(context.Context, string, int64) (int64, error) {
 			if broken.Load() {
 				return 0, errors.New("away")
 			}
 			return 5, nil
-		}, func(a, b int64) bool { return a == b })
+		}})
 		defer f.Close()
 		w := watch(t, f)
 		defer w.Close()

@@ -141,6 +141,21 @@ func TestPollScenario(t *testing.T) {
 	}
 }
 
+// TestRefusals holds that hosts whom the gateway's admission turns away come back as they are told, and that the
+// report counts them.
+func TestRefusals(t *testing.T) {
+	c := config(t, stand.SQLite, Script("echo hello"))
+	c.Hosts = 30
+	c.Stand.Args = []string{"--reconnect-hosts=10", "--reconnect-window=1s"} // ten at once
+	r := runAll(t, c)
+	for _, e := range r.Errors {
+		if strings.HasPrefix(e.Reason, "attempt by socket: refused: upgrade: answered 503") && e.Count > 0 && e.Example != "" {
+			return
+		}
+	}
+	t.Errorf("the errors are %+v", r.Errors)
+}
+
 // TestWrong holds that a run in which something was lost says so.
 func TestWrong(t *testing.T) {
 	c := config(t, stand.SQLite, Script("echo hello"))

@@ -181,15 +181,18 @@ func (p *simProcess) Status() runner.Status {
 func (p *simProcess) Read(from int64, max int) ([]runner.Frame, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var out []runner.Frame
-	for i := from - runner.FirstSeq; i >= 0 && i < int64(len(p.frames)); i++ {
-		max -= len(p.frames[i].Data)
-		if len(out) > 0 && max < 0 {
+	begin := from - runner.FirstSeq
+	if begin < 0 || begin >= int64(len(p.frames)) {
+		return nil, nil
+	}
+	end := begin
+	for end < int64(len(p.frames)) {
+		if max -= len(p.frames[end].Data); max < 0 && end > begin {
 			break
 		}
-		out = append(out, p.frames[i])
+		end++
 	}
-	return out, nil
+	return p.frames[begin:end:end], nil // frames don't change
 }
 
 // Cancel implements runner.Process: a simulated script obeys at once.

@@ -53,10 +53,13 @@ func openCgroups(root, place string) (*Cgroups, error) {
 	if err == nil {
 		err = leaf.take(os.Getpid())
 	}
+	if err == nil {
+		err = c.sweep()
+	}
 	if err != nil {
 		return nil, err
 	}
-	return c, c.sweep()
+	return c, nil
 }
 
 // try finds out whether a process can be started in a cgroup of its own, and ended by it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type runConfig struct {
 	slots     map[string]string
 	allowRoot bool
 	keep      time.Duration
+	endAll    bool
 }
 
 func newRun() *cobra.Command {
@@ -62,6 +64,7 @@ whatever became of the scripts.`,
 	fs.StringToStringVar(&c.slots, "slots", nil, "how many executions of a `lane=n` may run at a time (default: 1 of each)")
 	fs.BoolVar(&c.allowRoot, "allow-root", false, "let jobs run as root, those that name no user too")
 	fs.DurationVar(&c.keep, "keep-output", time.Hour, "how long output is kept here once it is stored there")
+	fs.BoolVar(&c.endAll, "end-leftovers", false, "end what a script leaves running in the background when it ends; by default that lives on")
 	fs.BoolVar(&c.once, "once", false, "fetch, run, report, and end")
 	must(settings.CommandLineOnly(fs, "once"))
 	return cmd
@@ -98,11 +101,14 @@ func (c *runConfig) run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	scripts := runner.New()
+	cgroups, noCgroups := runner.OwnCgroups(filepath.Join(c.stateDir, "x"))
+	scripts.Cgroups = cgroups
 	a, err := agent.New(agent.Config{
-		Dir: c.stateDir, Runner: runner.New(), Fetch: link.Script,
+		Dir: c.stateDir, Runner: scripts, Fetch: link.Script,
 		Policy: agent.UserPolicy{AllowRoot: c.allowRoot}, Slots: slots,
 		Version: versionText(), BootID: boot, MachineID: machineID(), Facts: facts,
-		Keep: c.keep, Log: log,
+		Keep: c.keep, EndAll: c.endAll, Log: log,
 	})
 	if err != nil {
 		return err
@@ -118,6 +124,9 @@ func (c *runConfig) run(ctx context.Context, log *slog.Logger) (err error) {
 	}()
 	if c.once {
 		return link.RunOnce(ctx, a, 0)
+	}
+	if noCgroups != nil {
+		log.Info("scripts get no cgroups; what they started is found by its descent when they are cancelled", "why", noCgroups)
 	}
 	log.Info("rexagent runs", "version", versionText(), "state_dir", c.stateDir, "gateways", strings.Join(cfg.Gateways, " "))
 	return link.Run(ctx, a)

@@ -28,6 +28,7 @@ func (r *run) check(ctx context.Context) error {
 	if err := r.settle(ctx); err != nil {
 		return err
 	}
+	r.say("comparing records, output and trace")
 	store, err := r.cfg.OpenStore(ctx, r.w.storeAt())
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)

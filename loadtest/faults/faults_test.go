@@ -41,7 +41,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	removePrograms()
+	os.Exit(status)
 }
 
 // TestSQLite and TestRedis are the suite. A run that fails prints its seed.
@@ -67,8 +69,11 @@ func suite(t *testing.T, store string) {
 		}
 		return redisqueue.Open(ctx, redisqueue.Options{URL: "redis://" + where + "/0"})
 	}
-	bin := programs(t)
-	c.Rexgate, c.Rexagent = filepath.Join(bin, "rexgate"), filepath.Join(bin, "rexagent")
+	bin, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Rexgate, c.Rexagent, c.WrongClock = filepath.Join(bin, "rexgate"), filepath.Join(bin, "rexagent"), filepath.Join(bin, "wrongclock", "rexagent")
 	c.Dir = directory(t, store)
 	res, err := Run(t.Context(), c)
 	t.Logf("%d executions, %d faults\n%s%s", res.Executions, res.Faults, res.Table, strings.Join(res.Notes, "\n"))
@@ -91,20 +96,6 @@ func suite(t *testing.T, store string) {
 	if t.Failed() {
 		t.Logf("the seed is %d; what is left is in %s", c.Seed, c.Dir)
 	}
-}
-
-// programs builds what runs, once for all tests.
-func programs(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	args := []string{"build", "-race", "-o", dir + "/", "../../cmd/rexgate", "../../cmd/rexagent"}
-	if !*race {
-		args = append(args[:1], args[2:]...)
-	}
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return dir
 }
 
 // directory gives a world its place, which is removed if nothing failed.

@@ -156,12 +156,18 @@ func killed(_ context.Context, r *run, _ fault, v victim) (func(context.Context)
 
 func stopped(_ context.Context, _ *run, _ fault, v victim) (func(context.Context) error, error) {
 	p := v.process()
-	return func(context.Context) error { return p.signal(syscall.SIGCONT) }, p.signal(syscall.SIGSTOP)
+	if !p.running() || p.signal(syscall.SIGSTOP) != nil {
+		return nil, errNothing // it is just being started again
+	}
+	return func(context.Context) error { return p.signal(syscall.SIGCONT) }, nil
 }
 
 func drained(ctx context.Context, r *run, _ fault, v victim) (func(context.Context) error, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	if !v.gate.running() {
+		return nil, errNothing
+	}
 	return func(ctx context.Context) error { return v.up(ctx, r.w) }, v.gate.stop(ctx)
 }
 

@@ -38,14 +38,22 @@ func body(ctx context.Context, url string) ([]byte, error) {
 	return b, err
 }
 
-// goroutines asks a gateway how many it has.
+// goroutines asks a gateway how many it has, without those of its bounded pool that wait for a session's turn.
 func goroutines(ctx context.Context, admin string) (int, error) {
 	b, err := body(ctx, admin+"/debug/pprof/goroutine?debug=1")
 	if err != nil {
 		return 0, err
 	}
-	line, _, _ := bytes.Cut(b, []byte("\n"))
-	return strconv.Atoi(strings.TrimPrefix(string(line), "goroutine profile: total "))
+	head, rest, _ := strings.Cut(string(b), "\n")
+	total, err := strconv.Atoi(strings.TrimPrefix(head, "goroutine profile: total "))
+	for group := range strings.SplitSeq(rest, "\n\n") {
+		at, stack, _ := strings.Cut(strings.TrimSpace(group), "\n")
+		if first, _, _ := strings.Cut(stack, "\n"); strings.Contains(first, "session.(*Hub).worker+") {
+			n, _ := strconv.Atoi(strings.Fields(at)[0])
+			total -= n
+		}
+	}
+	return total, err
 }
 
 // descriptors counts those of a process.

@@ -42,14 +42,21 @@ type Result struct {
 	Notes      []string       // what is no violation, and good to know
 }
 
+// say tells how far the run is.
+func (r *run) say(format string, args ...any) {
+	n, _ := r.load.progress()
+	fmt.Fprintf(r.cfg.Log, "%6.1fs, %d ended: %s\n", time.Since(r.begun).Seconds(), n, fmt.Sprintf(format, args...))
+}
+
 // maxViolations bounds how many are kept.
 const maxViolations = 200
 
 // run is a run under way.
 type run struct {
-	w    *world
-	cfg  Config
-	load *load
+	w     *world
+	cfg   Config
+	load  *load
+	begun time.Time
 
 	mu         sync.Mutex // guards the following
 	violations []violation
@@ -95,13 +102,14 @@ func Run(ctx context.Context, c Config) (Result, error) {
 		return Result{}, err
 	}
 	defer w.abandon()
-	r := &run{w: w, cfg: c}
+	r := &run{w: w, cfg: c, begun: time.Now()}
 	r.load = newLoad(w, c.Seed, r.note)
 
 	watching, endWatch := context.WithCancel(ctx)
 	defer endWatch()
 	var wg sync.WaitGroup
 	wg.Go(func() { r.load.watch(watching) })
+	wg.Go(func() { r.manage(watching) })
 	loading, endLoad := context.WithCancel(ctx)
 	defer endLoad()
 	var loaders sync.WaitGroup
@@ -111,11 +119,12 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	endLoad()
 	loaders.Wait()
 	if err == nil {
-		fmt.Fprintf(c.Log, "all faults have healed; what is under way is to end\n")
+		r.say("%d faults have healed; what is under way is to end", len(r.strikes))
 		r.load.finish(ctx)
 	}
 	endWatch()
 	wg.Wait()
+	r.say("looking at what is left")
 	if err == nil && ctx.Err() == nil {
 		err = r.check(ctx)
 	}
@@ -127,11 +136,16 @@ func Run(ctx context.Context, c Config) (Result, error) {
 func (r *run) strikeAll(ctx context.Context, s *schedule) error {
 	end := time.Now().Add(r.cfg.For)
 	slots := make(chan struct{}, atOnce)
+	tell := time.Now()
 	healing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	last := 0
 	for time.Now().Before(end) && healing.Err() == nil {
+		if time.Since(tell) > time.Minute {
+			tell = time.Now()
+			r.say("%d faults", s.n)
+		}
 		f := s.next()
 		last = r.await(healing, last+f.After)
 		slots <- struct{}{}

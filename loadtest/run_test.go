@@ -29,13 +29,12 @@ func config(t *testing.T, store string, s Scenario) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(asWorker, "1")
 	limit, err := time.ParseDuration(patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return Config{
-		Scenario: s, Hosts: 20, Worker: []string{self}, Patience: limit, Settle: 10 * time.Millisecond, Dir: t.TempDir(), Version: "test",
+		Scenario: s, Hosts: 20, Worker: []string{"env", asWorker + "=1", self}, Patience: limit, Settle: 10 * time.Millisecond, Dir: t.TempDir(), Version: "test",
 		Stand: stand.Config{Rexgate: rexgate, Store: store, Dir: t.TempDir(), StopTime: limit},
 	}
 }
@@ -74,11 +73,13 @@ func runAll(t *testing.T, c Config) *report.Result {
 
 // TestMixedFleet runs a job on hosts with both transports, carried by two workers, on each store.
 func TestMixedFleet(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*Config){
 		"sqlite": func(c *Config) {},
 		"redis":  func(c *Config) { c.Stand.Gateways, c.Stand.TLS, c.Volatile = 2, true, true },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := config(t, name, Script("echo hello; sleep 1; echo bye"))
 			c.Hosts, c.Workers, c.CheckOutput = 200, 2, -1
 			c.Mix, _ = ParseMix("socket=80,poll=20")
@@ -106,6 +107,7 @@ func TestMixedFleet(t *testing.T) {
 
 // TestRealFleet runs supervised processes, of a script that only a shell understands.
 func TestRealFleet(t *testing.T) {
+	t.Parallel()
 	c := config(t, stand.SQLite, Script("echo $((40+2)) | tr 2 3 >&2\n"))
 	c.Hosts, c.Real = 5, true
 	if f := runAll(t, c).Fleet; f.Runner != "real" {
@@ -114,6 +116,7 @@ func TestRealFleet(t *testing.T) {
 }
 
 func TestIdleScenario(t *testing.T) {
+	t.Parallel()
 	c := config(t, stand.SQLite, idle())
 	c.For = time.Second
 	r := runAll(t, c)
@@ -129,6 +132,7 @@ func TestIdleScenario(t *testing.T) {
 }
 
 func TestPollScenario(t *testing.T) {
+	t.Parallel()
 	c := config(t, stand.SQLite, polls())
 	c.For = 3 * time.Second
 	c.Stand.Args = []string{"--poll-interval=1s"}
@@ -144,8 +148,9 @@ func TestPollScenario(t *testing.T) {
 // TestRefusals holds that hosts whom the gateway's admission turns away come back as they are told, and that the
 // report counts them.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	c := config(t, stand.SQLite, Script("echo hello"))
-	c.Hosts = 30
+	c.Hosts = 20
 	c.Stand.Args = []string{"--reconnect-hosts=10", "--reconnect-window=1s"} // ten at once
 	r := runAll(t, c)
 	for _, e := range r.Errors {
@@ -158,6 +163,7 @@ func TestRefusals(t *testing.T) {
 
 // TestWrong holds that a run in which something was lost says so.
 func TestWrong(t *testing.T) {
+	t.Parallel()
 	c := config(t, stand.SQLite, Script("echo hello"))
 	c.Scenario.do = func(ctx context.Context, r *run) error {
 		r.cfg.Scenario.Script = "rm -rf nothing" // which simulated hosts refuse
@@ -174,6 +180,7 @@ func TestWrong(t *testing.T) {
 
 // TestService runs twice against a service that stays, with one fleet, and then with another that leaves nothing.
 func TestService(t *testing.T) {
+	t.Parallel()
 	c := config(t, stand.SQLite, Script("echo hello"))
 	s, err := stand.Start(t.Context(), c.Stand)
 	if err != nil {
@@ -222,6 +229,7 @@ func TestService(t *testing.T) {
 
 // TestWorkerKilled holds that a run ends when a worker does, and says why.
 func TestWorkerKilled(t *testing.T) {
+	t.Parallel()
 	c := config(t, stand.SQLite, Script("echo hello; sleep 1000"))
 	do := c.Scenario.do
 	c.Scenario.do = func(ctx context.Context, r *run) error {
@@ -236,12 +244,13 @@ func TestWorkerKilled(t *testing.T) {
 
 // TestParentGone holds that a worker whose parent was killed ends, and leaves nothing.
 func TestParentGone(t *testing.T) {
+	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(asWorker, "1")
 	w := exec.Command(self)
+	w.Env = append(os.Environ(), asWorker+"=1")
 	in, err := w.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -289,6 +298,7 @@ func TestParentGone(t *testing.T) {
 
 // TestInterrupted holds that nothing is left of a run that was ended.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	c := config(t, stand.SQLite, Script("sleep 1000"))
 	c.Hosts, c.Real = 3, true
 	ctx, cancel := context.WithCancel(t.Context())

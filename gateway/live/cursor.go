@@ -88,9 +88,11 @@ func parsePosition(t Topic, parts []string) (p Position, ok bool) {
 			return p, false
 		}
 		p.Epoch = parts[0]
-		return p, numbers(parts[1:], &p.Seq)
+		ok = numbers(parts[1:], &p.Seq)
+	} else {
+		ok = numbers(parts, &p.Seq, &p.Offset, &p.Last)
 	}
-	return p, numbers(parts, &p.Seq, &p.Offset, &p.Last)
+	return p, ok && p.Seq > 0
 }
 
 // numbers reads numbers as they are written, and in no other way.

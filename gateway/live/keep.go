@@ -43,7 +43,10 @@ func (k *kept[K, V]) take(key K, now time.Time) (value V, ok bool) {
 	}
 	e := k.entries[i]
 	k.drop(i)
-	return e.value, now.Sub(e.since) <= KeepFor
+	if now.Sub(e.since) > KeepFor {
+		return value, false
+	}
+	return e.value, true
 }
 
 func (k *kept[K, V]) drop(i int) {

@@ -9,7 +9,7 @@
 //	app.js        the frame: who is logged in, which view, the connection's state
 //	watch.js      a connection to /v1/watch that never gives up; transports.js carries it
 //	model.js      what is known, built of the messages of a watch
-//	output.js     an execution's output as lines, of stdout.js-like streams of chunks
+//	output.js     an execution's output as lines, made of the chunks that come
 //	terminal.js   one stream's escape sequences; text.js makes what is hostile visible
 //	views/        what is seen
 package web

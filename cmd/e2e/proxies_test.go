@@ -57,21 +57,9 @@ func TestSquid(t *testing.T) {
 // TestUpgradeStripped has a reverse proxy in front that doesn't pass the upgrade, as nginx doesn't by itself.
 func TestUpgradeStripped(t *testing.T) {
 	t.Parallel()
-	nginx := need(t, "nginx")
 	port := freePort(t)
 	s := newSite(t, "sqlite", "--public-url", "http://127.0.0.1:"+port)
-	dir := openDir(t)
-	conf := filepath.Join(dir, "nginx.conf")
-	write(t, conf, `daemon off; worker_processes 1; pid `+dir+`/pid; error_log `+dir+`/error.log;
-events {}
-http {
-	access_log `+dir+`/access.log;
-	client_body_temp_path `+dir+`/b; proxy_temp_path `+dir+`/p; fastcgi_temp_path `+dir+`/f; uwsgi_temp_path `+dir+`/u; scgi_temp_path `+dir+`/s;
-	server { listen 127.0.0.1:`+port+`; location / { proxy_pass `+s.url+`; } }
-}
-`)
-	start(t, nil, nginx, "-c", conf, "-p", dir)
-	listens(t, "127.0.0.1:"+port)
+	plainNginx(t, port, s.url)
 	began := time.Now()
 	agent := s.agent(s.enrol("inside"), nil)
 	out, errs, code := s.rexctl("job", "run", "--all", "--", "echo without an upgrade")
@@ -84,6 +72,24 @@ http {
 	if h := jsonLine(hosts, "id", "inside"); h["transport"] != "poll" {
 		t.Errorf("the host is not on the poll: %v", h)
 	}
+}
+
+// plainNginx starts one that passes requests on to a URL, and no upgrade.
+func plainNginx(t *testing.T, port, to string) {
+	t.Helper()
+	nginx := need(t, "nginx")
+	dir := openDir(t)
+	conf := filepath.Join(dir, "nginx.conf")
+	write(t, conf, `daemon off; worker_processes 1; pid `+dir+`/pid; error_log `+dir+`/error.log;
+events {}
+http {
+	access_log `+dir+`/access.log;
+	client_body_temp_path `+dir+`/b; proxy_temp_path `+dir+`/p; fastcgi_temp_path `+dir+`/f; uwsgi_temp_path `+dir+`/u; scgi_temp_path `+dir+`/s;
+	server { listen 127.0.0.1:`+port+`; location / { proxy_pass `+to+`; } }
+}
+`)
+	start(t, nil, nginx, "-c", conf, "-p", dir)
+	listens(t, "127.0.0.1:"+port)
 }
 
 // squid starts one with Debian's own configuration, but for where it listens, logs, and resolves

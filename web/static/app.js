@@ -66,6 +66,7 @@ function Inside({ session, route, onLogout }) {
   const [status, setStatus] = useState({ state: "connecting" })
   const [seen, setSeen] = useState() // when what is shown was last true
   const last = useRef({})
+  const heard = useRef()
   const place = useRef() // of the last watch, in what the model still knows
   const wanted = topics(route, session.scopes)
   const key = wanted.join(" ")
@@ -78,7 +79,7 @@ function Inside({ session, route, onLogout }) {
     }
     let timer
     const show = (s) => {
-      if (last.current.state === "live" && s.state !== "live") setSeen(Date.now())
+      if (last.current.state === "live" && s.state !== "live") setSeen(heard.current)
       last.current = s
       clearTimeout(timer)
       // Another view needs another connection: not worth a word if it comes soon.
@@ -88,7 +89,10 @@ function Inside({ session, route, onLogout }) {
     const w = new Watch({
       topics: wanted, from: place.current, transports: [socket, sse], memory: memory.current, clock: time, random: Math.random,
       onMessage: (m) => model.apply(m),
-      onTime: (ms) => model.time(ms),
+      onTime: (ms) => {
+        heard.current = Date.now()
+        model.time(ms)
+      },
       onStatus: show,
       onUnauthorized: (p) => onLogout(p),
     })

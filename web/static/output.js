@@ -99,7 +99,6 @@ export class Output {
       this.#count(line, -line.chars)
       line.runs = []
       line.rewritten++
-      line.at = at
     }
     s.back = false
     while (text !== "") {

@@ -33,7 +33,7 @@ export function jobState(job) {
   const c = job.counters
   if (job.outstanding > 0) {
     if (job.control === "cancelled") return { kind: "going", mark: "running", text: "cancelling" }
-    if (job.done > 0 || c.running + c.accepted + c.leased > 0) return { kind: "going", mark: "running", text: "running" }
+    if (c.running + c.accepted + c.leased > 0) return { kind: "going", mark: "running", text: "running" }
     return { kind: "idle", mark: "queued", text: "waiting" }
   }
   if (job.failed > 0) return { kind: "bad", mark: "failed", text: "failed" }

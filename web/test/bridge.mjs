@@ -50,6 +50,8 @@ const commands = {
   reload: ({ p }) => p.page.reload({ waitUntil: "commit" }),
   // wait waits for an element that is seen, by selector and a text or pattern within it.
   wait: ({ p, selector, text, pattern }) => find(p, selector, text, pattern).first().waitFor(),
+  // attached waits for one that may be out of sight.
+  attached: ({ p, selector, text }) => p.page.locator(selector).filter({ hasText: text }).first().waitFor({ state: "attached" }),
   gone: ({ p, selector, text, pattern }) => find(p, selector, text, pattern).first().waitFor({ state: "hidden" }),
   click: ({ p, selector, text }) => find(p, selector, text).first().click(),
   fill: ({ p, selector, text }) => p.page.locator(selector).fill(text),

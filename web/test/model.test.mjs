@@ -111,7 +111,8 @@ test("a job's state", () => {
   const counters = { cancelled: 0, running: 0, accepted: 0, leased: 0 }
   const text = (j) => jobState({ counters, control: "active", done: 0, failed: 0, outstanding: 0, ...j }).text
   assert.equal(text({ outstanding: 2 }), "waiting")
-  assert.equal(text({ outstanding: 2, done: 1 }), "running")
+  assert.equal(text({ outstanding: 2, done: 1 }), "waiting")
+  assert.equal(text({ outstanding: 2, counters: { ...counters, accepted: 1 } }), "running")
   assert.equal(text({ outstanding: 2, control: "cancelled" }), "cancelling")
   assert.equal(text({ failed: 1 }), "failed")
   assert.equal(text({ counters: { ...counters, cancelled: 1 } }), "cancelled")

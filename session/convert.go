@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -100,11 +101,35 @@ func cut(s string) string {
 	return strings.Clone(s[:n])
 }
 
-func ackOf(a queue.Ack) *wire.Ack {
-	return &wire.Ack{Execution: string(a.Execution), Stored: a.Stored, Verdict: wire.Verdict(a.Verdict), Reason: a.Reason}
+// appendEvent adds an event to those of one record. Of an acceptance that was sent again under a newer token,
+// only the last counts: the store would refuse the first, and not look at what follows.
+func appendEvent(events []queue.Event, m wire.Event) []queue.Event {
+	e := eventOf(m)
+	if e.Kind == queue.EventAccepted {
+		events = slices.DeleteFunc(events, func(o queue.Event) bool { return o.Kind == e.Kind && o.Execution == e.Execution })
+	}
+	return append(events, e)
 }
 
-func resumeOf(a queue.Ack) wire.Resume { return wire.Resume(*ackOf(a)) }
+// appendAcks adds the acks of events that were recorded.
+func appendAcks(out []wire.Message, acks []queue.Ack, events []queue.Event) []wire.Message {
+	for _, a := range acks {
+		m := &wire.Ack{Execution: string(a.Execution), Stored: a.Stored, Verdict: wire.Verdict(a.Verdict), Reason: a.Reason}
+		if a.Verdict != queue.VerdictNone {
+			for _, e := range events {
+				if e.Kind == queue.EventAccepted && e.Execution == a.Execution {
+					m.Token = e.Token
+				}
+			}
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+func resumeOf(a queue.Ack) wire.Resume {
+	return wire.Resume{Execution: string(a.Execution), Stored: a.Stored, Verdict: wire.Verdict(a.Verdict), Reason: a.Reason}
+}
 
 // jobMessage composes a delivery. script nil = by URL.
 func jobMessage(d queue.Delivery, job *queue.Job, script []byte, now time.Time) *wire.Job {

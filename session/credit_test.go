@@ -187,12 +187,12 @@ func TestGenerations(t *testing.T) {
 		t.Error("knows what it was never told")
 	}
 	for i := range maxGenerations + 100 {
-		g.put(queue.HostID(fmt.Sprint(i)), 7, "g")
+		g.put(queue.HostID(fmt.Sprint(i)), 7, "g", 0)
 	}
 	if len(g.byHost) != maxGenerations {
 		t.Errorf("%d kept", len(g.byHost))
 	}
-	g.put("a", 8, "new")
+	g.put("a", 8, "new", 0)
 	if _, ok := g.get("a", 7); ok {
 		t.Error("knows an older session")
 	}

@@ -51,6 +51,7 @@ type Hub struct {
 	parked  parking
 	credit  pool
 	ready   chan struct{} // has a value when the ready set is to be read now
+	anew    chan struct{} // the way to the store had broken: see beginAnew
 	count   counters
 
 	// calls is the context of store calls; it outlives Run's by stopWithin.
@@ -87,6 +88,7 @@ func NewHub(store Store, cfg Config) *Hub {
 		frames:  make(chan undecoded),
 		over:    make(chan struct{}),
 		ready:   make(chan struct{}, 1),
+		anew:    make(chan struct{}, 1),
 	}
 	h.calls, h.stop = context.WithCancel(context.Background())
 	h.deadlines = deadlines{calls: h.calls, timeout: cfg.StoreTimeout}
@@ -131,6 +133,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { h.subscribe(ctx) })
 	loops.Go(func() { h.readReady(ctx) })
+	loops.Go(func() { h.beginAnew(ctx) })
 	loops.Go(func() { h.stayAlive(ctx) })
 	loops.Go(func() { h.sweep(ctx) })
 	parked, unpark := context.WithCancel(context.WithoutCancel(ctx))

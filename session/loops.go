@@ -14,12 +14,17 @@ import (
 func (h *Hub) subscribe(ctx context.Context) {
 	const first, last = 100 * time.Millisecond, 5 * time.Second
 	wait := first
+	subscribed := false
 	for {
 		begun := time.Now()
 		err := h.store.Subscribe(ctx, h.cfg.Gateway, func(hint queue.Hint) {
 			h.count.hints.Add(int64(len(hint.Hosts)))
 			if len(hint.Hosts) == 0 {
 				h.askReady()
+				if subscribed {
+					h.askAnew()
+				}
+				subscribed = true
 			}
 			for _, id := range hint.Hosts {
 				h.hint(id)
@@ -43,6 +48,14 @@ func (h *Hub) subscribe(ctx context.Context) {
 func (h *Hub) askReady() {
 	select {
 	case h.ready <- struct{}{}:
+	default:
+	}
+}
+
+// askAnew makes beginAnew begin.
+func (h *Hub) askAnew() {
+	select {
+	case h.anew <- struct{}{}:
 	default:
 	}
 }

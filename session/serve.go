@@ -28,7 +28,7 @@ func (h *Hub) Hello(ctx context.Context, peer Peer, hello *wire.Hello, due time.
 	if err != nil {
 		return nil, err
 	}
-	h.known.put(peer.Host, claimed.Session, hello.Generation)
+	h.known.put(peer.Host, claimed.Session, hello.Generation, h.now())
 	h.own(peer.Host, nil, claimed.Session)
 	return h.welcome(claimed, foreign(peer.Host, hello), wire.MaxFrame/2), nil
 }
@@ -52,8 +52,7 @@ func (h *Hub) welcome(c queue.Claimed, more []wire.Resume, credit int64) []wire.
 	w.Executions = more[:min(len(more), room)]
 	out := []wire.Message{w}
 	for _, r := range more[len(w.Executions):] {
-		ack := wire.Ack(r)
-		out = append(out, &ack)
+		out = append(out, &wire.Ack{Execution: r.Execution, Stored: r.Stored, Verdict: r.Verdict, Reason: r.Reason})
 	}
 	return out
 }
@@ -61,13 +60,13 @@ func (h *Hub) welcome(c queue.Claimed, more []wire.Resume, credit int64) []wire.
 // Record stores events that came over a request, and gives the acks. Errors as of
 // queue.Sessions.Record; Superseded also where the session isn't the host's any more.
 func (h *Hub) Record(ctx context.Context, peer Peer, session int64, events []wire.Event) ([]wire.Message, error) {
-	qe := make([]queue.Event, len(events))
-	for i, e := range events {
+	qe := make([]queue.Event, 0, len(events))
+	for _, e := range events {
 		id, _ := e.Ref()
 		if !ownedBy(id, peer.Host) {
 			return nil, queue.Errorf(queue.Forbidden, "%s for %s, which is not of this host", e.Type(), id)
 		}
-		qe[i] = eventOf(e)
+		qe = appendEvent(qe, e)
 	}
 	ctx, cancel := h.request(ctx)
 	defer cancel()
@@ -79,14 +78,11 @@ func (h *Hub) Record(ctx context.Context, peer Peer, session int64, events []wir
 	if err != nil {
 		return nil, err
 	}
+	h.known.happened(peer.Host, session, h.now())
 	if finished {
 		h.hint(peer.Host) // its held poll looks for more
 	}
-	out := make([]wire.Message, len(acks))
-	for i, a := range acks {
-		out[i] = ackOf(a)
-	}
-	return out, nil
+	return appendAcks(nil, acks, qe), nil
 }
 
 // generation finds the journal generation of a polling session, from the store where this
@@ -102,7 +98,7 @@ func (h *Hub) generation(ctx context.Context, id queue.HostID, session int64) (s
 	if p := host.Presence; p.Session != session || p.Generation == "" {
 		return "", queue.Errorf(queue.Superseded, "session %d is not this host's any more; say hello", session)
 	}
-	h.known.put(id, session, host.Presence.Generation)
+	h.known.put(id, session, host.Presence.Generation, h.now())
 	return host.Presence.Generation, nil
 }
 
@@ -140,6 +136,10 @@ func (h *Hub) Fetch(ctx context.Context, peer Peer, session, after int64, due ti
 	})
 	if err != nil {
 		return Fetched{}, err
+	}
+	if len(msgs) > 0 {
+		// This gateway may not have begun the session: then the one that records for it learns of it.
+		h.known.happened(peer.Host, session, h.now())
 	}
 	return Fetched{Messages: msgs, More: f.More || len(f.Deliveries) >= maxDeliver, Busy: f.InHand > 0}, nil
 }

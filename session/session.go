@@ -34,6 +34,7 @@ type Session struct {
 	inbox   []wire.Message
 	onWay   int64 // bytes of events received and not recorded
 	events  int64 // hub time of the last event
+	moved   int64 // hub time of the last claim, record or delivery, see beginAnew
 	limit   int64 // credit that is enforced
 	granted int64 // credit that the host was told; less than limit for a while after lowering
 	lowered int64 // hub time of lowering

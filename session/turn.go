@@ -105,6 +105,9 @@ func (h *Hub) work(s *Session, b *batch) (out []wire.Message, err error) {
 		}
 		out = append(out, msgs...)
 		b.look = false
+		if len(msgs) > 0 {
+			s.happened()
+		}
 		if f.More || len(f.Deliveries) >= maxDeliver {
 			s.lookForWork()
 		}
@@ -134,6 +137,9 @@ func (h *Hub) begin(s *Session, hello *wire.Hello, standby bool, b *batch, out [
 	b.msgs = b.msgs[1:]
 	s.mu.Lock()
 	s.claims = false
+	if !standby {
+		s.moved = h.now()
+	}
 	if !standby && !s.active {
 		s.active = true
 		s.looked = h.now() - rand.N(h.cfg.LookEvery.Milliseconds()/2) // a herd isn't to look together
@@ -153,13 +159,15 @@ func (s *Session) credit() int64 {
 func (h *Hub) recordRun(s *Session, b *batch, out []wire.Message) ([]wire.Message, error) {
 	events := make([]queue.Event, 0, min(len(b.msgs), maxRecord))
 	var size int64
+	n := 0
 	for _, m := range b.msgs {
 		e, ok := m.(wire.Event)
-		if !ok || len(events) == maxRecord {
+		if !ok || n == maxRecord {
 			break
 		}
-		events = append(events, eventOf(e))
+		events = appendEvent(events, e)
 		size += wire.EventSize(e)
+		n++
 	}
 	acks, finished, err := h.record(h.deadlines.get(), queue.HostEvents{
 		Host: s.peer, Incarnation: s.incarnation, Generation: s.generation, Events: events,
@@ -167,13 +175,12 @@ func (h *Hub) recordRun(s *Session, b *batch, out []wire.Message) ([]wire.Messag
 	if err != nil {
 		return out, err
 	}
-	for _, a := range acks {
-		out = append(out, ackOf(a))
-	}
-	b.msgs = b.msgs[len(events):]
+	out = appendAcks(out, acks, events)
+	b.msgs = b.msgs[n:]
 	b.look = b.look || finished
 	s.mu.Lock()
 	s.onWay -= size
+	s.moved = h.now()
 	s.mu.Unlock()
 	if more := s.raise(size); more > 0 {
 		out = append(out, &wire.Credit{Bytes: more})

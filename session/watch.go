@@ -84,9 +84,10 @@ type generations struct {
 type generation struct {
 	session int64
 	name    string
+	at      int64 // hub time of the last that happened here, see beginAnew
 }
 
-func (g *generations) put(id queue.HostID, session int64, name string) {
+func (g *generations) put(id queue.HostID, session int64, name string, now int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.byHost == nil {
@@ -98,7 +99,7 @@ func (g *generations) put(id queue.HostID, session int64, name string) {
 			break
 		}
 	}
-	g.byHost[id] = generation{session, name}
+	g.byHost[id] = generation{session, name, now}
 }
 
 func (g *generations) get(id queue.HostID, session int64) (string, bool) {
@@ -106,4 +107,27 @@ func (g *generations) get(id queue.HostID, session int64) (string, bool) {
 	defer g.mu.Unlock()
 	e := g.byHost[id]
 	return e.name, e.session == session && e.name != ""
+}
+
+// happened notes that something was recorded for a session, or delivered to it.
+func (g *generations) happened(id queue.HostID, session, now int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e, ok := g.byHost[id]; ok && e.session == session {
+		e.at = now
+		g.byHost[id] = e
+	}
+}
+
+// since gives the sessions with which something happened at or after a time.
+func (g *generations) since(at int64) map[queue.HostID]int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	recent := map[queue.HostID]int64{}
+	for id, e := range g.byHost {
+		if e.at >= at {
+			recent[id] = e.session
+		}
+	}
+	return recent
 }

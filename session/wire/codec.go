@@ -71,7 +71,7 @@ const usual = 192
 
 // appendMessage writes m with its type first, where Decode looks for it.
 func appendMessage(b []byte, m Message) ([]byte, error) {
-	if a, ok := m.(*Ack); ok && plainText(a.Execution) && plainText(string(a.Verdict)) && plainText(a.Reason) {
+	if a, ok := m.(*Ack); ok && plainText(a.Execution) && plainText(string(a.Verdict)) && plainText(a.Reason) && plainText(a.Token) {
 		return a.append(b), nil
 	}
 	b = append(append(append(b, `{"type":"`...), m.Type()...), '"')
@@ -101,6 +101,9 @@ func (m *Ack) append(b []byte) []byte {
 	}
 	if m.Reason != "" {
 		b = append(append(append(b, `,"reason":"`...), m.Reason...), '"')
+	}
+	if m.Token != "" {
+		b = append(append(append(b, `,"token":"`...), m.Token...), '"')
 	}
 	return append(b, '}')
 }

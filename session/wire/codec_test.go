@@ -17,7 +17,7 @@ func samples() []Message {
 			Executions: []Resume{{Execution: x1, Stored: 2, Verdict: VerdictGo}}},
 		&Job{N: 8, Execution: x1, Token: "t", DeliverUntil: 9, Time: 2,
 			Spec: Spec{Script: "echo <a> && echo \x1b[1mb", ScriptSize: 20, ScriptSHA256: "00", Lane: "default", RunTimeout: 1000}},
-		&Ack{Execution: x1, Stored: 4, Verdict: VerdictForget, Reason: "unknown"},
+		&Ack{Execution: x1, Stored: 4, Verdict: VerdictForget, Reason: "unknown", Token: "t"},
 		&Cancel{N: 9, Execution: x1, Grace: 10},
 		&Credit{Bytes: 4096},
 		&Drain{Within: 1000},

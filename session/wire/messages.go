@@ -100,6 +100,9 @@ type Ack struct {
 	Stored    int64   `json:"stored"`
 	Verdict   Verdict `json:"verdict,omitempty"`
 	Reason    string  `json:"reason,omitempty"`
+	// Token is that of the accepted that this answers, if it answers one. Where the
+	// execution was delivered under another token meanwhile, the ack says nothing about that.
+	Token string `json:"token,omitempty"`
 }
 
 // Cancel asks for the end of an execution: TERM to the process group, KILL

@@ -167,8 +167,8 @@ func (v *values) only(keys uint) bool { return v.set&^(keys|kExecution) == 0 }
 func (v *values) message(t Type) Message {
 	x, seq, at := v.execution, v.number(kSeq), v.number(kAt)
 	switch {
-	case t == TypeAck && v.only(kStored|kVerdict|kReason):
-		return &Ack{Execution: x, Stored: v.number(kStored), Verdict: Verdict(v.verdict), Reason: v.reason}
+	case t == TypeAck && v.only(kStored|kVerdict|kReason|kToken):
+		return &Ack{Execution: x, Stored: v.number(kStored), Verdict: Verdict(v.verdict), Reason: v.reason, Token: v.token}
 	case t == TypeAccepted && v.only(kSeq|kAt|kToken|kPosition):
 		return &Accepted{Execution: x, Seq: seq, At: at, Token: v.token, Position: v.number(kPosition)}
 	case t == TypeStarted && v.only(kSeq|kAt):

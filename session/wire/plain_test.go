@@ -89,10 +89,10 @@ func FuzzPlain(f *testing.F) {
 
 // FuzzAck holds the JSON of acks against encoding/json.
 func FuzzAck(f *testing.F) {
-	f.Add(x1, int64(4), "go", "")
-	f.Add(x1, int64(-1), "forget", "a\"b\\<&>\u2028\x7f\xff")
-	f.Fuzz(func(t *testing.T, x string, stored int64, verdict, reason string) {
-		m := &Ack{Execution: x, Stored: stored, Verdict: Verdict(verdict), Reason: reason}
+	f.Add(x1, int64(4), "go", "", "t.1")
+	f.Add(x1, int64(-1), "forget", "a\"b\\<&>\u2028\x7f\xff", "")
+	f.Fuzz(func(t *testing.T, x string, stored int64, verdict, reason, token string) {
+		m := &Ack{Execution: x, Stored: stored, Verdict: Verdict(verdict), Reason: reason, Token: token}
 		got, err := Encode(m)
 		if err != nil {
 			t.Fatal(err)

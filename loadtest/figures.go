@@ -91,7 +91,7 @@ func (r *run) perHost() {
 			r.result.Figures = append(r.result.Figures, f)
 			if u.Phase == report.PhaseIdle && u.Took > 0 {
 				r.result.Figures = append(r.result.Figures, report.Figure{
-					Name: fmt.Sprintf("CPU of the %s, idle, per 1,000 hosts", p.Role), Unit: "cores", Measured: cpu.Seconds() / u.Took.Seconds() * 1000,
+					Name: fmt.Sprintf("CPU of the %s, idle, per host and minute", p.Role), Unit: "s", Measured: cpu.Seconds() / u.Took.Seconds() * 60,
 				})
 			}
 		}

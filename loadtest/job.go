@@ -38,7 +38,7 @@ func oneJob(ctx context.Context, r *run) error {
 	r.result.Job = &report.Job{
 		ID: job.ID, Script: script, Submit: report.Duration(time.Since(submitted)), RunTimeout: report.Duration(job.RunTimeout), Lane: job.Lane,
 	}
-	profiled := r.profile(ctx, Lasting(plan))
+	profiled := r.profile(ctx, report.PhaseRun, Lasting(plan)+profileMargin)
 	last, err := r.follow(ctx, job, r.cfg.Patience+Lasting(plan))
 	if err != nil {
 		profiled() //nolint:errcheck // the other error says more
@@ -181,7 +181,8 @@ func (r *run) checkOutput(ctx context.Context, ended []api.Execution, printed st
 // watch lets time pass in a phase of its own.
 func (r *run) watch(ctx context.Context, phase string, d time.Duration) error {
 	r.phase(ctx, phase)
-	return errors.Join(sleep(ctx, d), r.heaps(ctx))
+	profiled := r.profile(ctx, phase, d)
+	return errors.Join(sleep(ctx, d), profiled(), r.heaps(ctx))
 }
 
 // rest has the fleet give back what memory it doesn't use.

@@ -20,21 +20,21 @@ import (
 // profileMargin is how much longer than the job's script a CPU profile takes.
 const profileMargin = 5 * time.Second
 
-// profile takes CPU profiles of the gateways and the workers, from now for the script's time and some seconds more. wait blocks
+// profile takes CPU profiles of the gateways and the workers in a phase, from now on for so long. wait blocks
 // until they are written.
-func (r *run) profile(ctx context.Context, script time.Duration) (wait func() error) {
+func (r *run) profile(ctx context.Context, phase string, d time.Duration) (wait func() error) {
 	if r.cfg.Profile == "" {
 		return func() error { return nil }
 	}
-	seconds := int((script + profileMargin).Seconds())
+	seconds := max(1, int(d.Seconds()))
 	var wg sync.WaitGroup
 	errs := make([]error, 2)
 	wg.Go(func() {
 		_, errs[0] = r.crew.all(ctx, func(i int) order {
-			return order{Do: doProfile, File: filepath.Join(r.cfg.Profile, fmt.Sprintf("%s-%d.cpu", report.RoleFleet, i+1)), Seconds: seconds}
+			return order{Do: doProfile, File: filepath.Join(r.cfg.Profile, fmt.Sprintf("%s-%d.%s.cpu", report.RoleFleet, i+1, phase)), Seconds: seconds}
 		})
 	})
-	wg.Go(func() { errs[1] = r.fetchProfiles(ctx, fmt.Sprintf("profile?seconds=%d", seconds), "cpu") })
+	wg.Go(func() { errs[1] = r.fetchProfiles(ctx, fmt.Sprintf("profile?seconds=%d", seconds), phase+".cpu") })
 	return func() error {
 		wg.Wait()
 		return errors.Join(errs...)

@@ -124,7 +124,7 @@ func TestIdleScenario(t *testing.T) {
 	for _, f := range r.Figures {
 		names[f.Name] = true
 	}
-	for _, want := range []string{"memory of the gateway, idle, per host", "memory of the fleet, idle, per host", "CPU of the gateway, idle, per 1,000 hosts"} {
+	for _, want := range []string{"memory of the gateway, idle, per host", "memory of the fleet, idle, per host", "CPU of the gateway, idle, per host and minute"} {
 		if !names[want] {
 			t.Errorf("there is no figure %q in %v", want, r.Figures)
 		}

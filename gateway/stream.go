@@ -15,12 +15,15 @@ import (
 // stream is one watch: it asks its views in turn for what is new, whenever the reader
 // has taken what was before. It is for one goroutine.
 type stream struct {
-	g       *Gateway
-	carrier watch.Carrier
-	expires time.Time
-	views   []topicView
-	again   *time.Timer // when a view whose store failed is asked again
-	beat    *time.Timer
+	carrier  watch.Carrier
+	expires  time.Time
+	leave    context.Context // ends when the gateway goes
+	comeBack func() time.Duration
+	count    func(kind string, bytes int) // of messages
+
+	views []topicView
+	again *time.Timer // when a view whose store failed is asked again
+	beat  *time.Timer
 }
 
 type topicView struct {
@@ -36,10 +39,10 @@ const firstBeat = time.Second
 const againAfter = time.Second
 
 // open begins to watch the topics, from where the cursor stands.
-func (s *stream) open(topics []live.Topic, c live.Cursor) error {
+func (s *stream) open(views *live.Views, topics []live.Topic, c live.Cursor) error {
 	for _, t := range topics {
 		p, resume := c.At(t)
-		v, err := s.g.views.Open(t, p, resume)
+		v, err := views.Open(t, p, resume)
 		if err != nil {
 			return err
 		}
@@ -62,7 +65,7 @@ func (s *stream) run() ending {
 	<-s.again.C
 	ctx, cancel := context.WithDeadline(s.carrier.Context(), s.expires)
 	defer cancel()
-	stop := context.AfterFunc(s.g.leave, cancel)
+	stop := context.AfterFunc(s.leave, cancel)
 	defer stop()
 	for {
 		sent, err := s.round(ctx)
@@ -91,8 +94,8 @@ func (s *stream) run() ending {
 // why tells what has ended the watch: an error of its carrier, or that its time is over.
 func (s *stream) why(err error) ending {
 	switch {
-	case s.g.leave.Err() != nil:
-		return ending{code: wire.CloseDrain, retry: s.g.seats.comeBack(), reason: "this gateway is going"}
+	case s.leave.Err() != nil:
+		return ending{code: wire.CloseDrain, retry: s.comeBack(), reason: "this gateway is going"}
 	case errors.Is(err, watch.ErrSlow):
 		return ending{code: wire.CloseSlow, reason: "resume"}
 	case err == nil && s.carrier.Context().Err() == nil:
@@ -173,7 +176,7 @@ func (s *stream) send(m *api.WatchMessage, kind string) error {
 	if err := s.carrier.Send(text, m.Cursor); err != nil {
 		return err
 	}
-	s.g.metrics.watched(kind, len(text))
+	s.count(kind, len(text))
 	s.beat.Reset(api.WatchBeat * time.Second)
 	return nil
 }

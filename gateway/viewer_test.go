@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -38,8 +39,11 @@ type viewer struct {
 
 	cursor string
 	seqs   map[string]int64
+	header http.Header    // of the next opening
 	count  map[string]int // of snapshots, deltas, beats, problems
 	sizes  []int          // of messages with output
+
+	snapshots map[string]int // by kind of topic
 
 	jobs   map[string]api.Job
 	job    *api.Job
@@ -55,7 +59,7 @@ const patience = 20 * time.Second
 
 func newViewer(t *testing.T, transport string, topics ...string) *viewer {
 	doc, _ := loadSpec(t)
-	return &viewer{t: t, doc: doc, transport: transport, topics: topics, seqs: map[string]int64{}, count: map[string]int{}, fault: map[string]api.Problem{}}
+	return &viewer{t: t, doc: doc, transport: transport, topics: topics, seqs: map[string]int64{}, count: map[string]int{}, snapshots: map[string]int{}, fault: map[string]api.Problem{}}
 }
 
 // view opens a watch.
@@ -81,6 +85,7 @@ func (v *viewer) open(b *bed, token string) {
 	ctx, cancel := context.WithCancel(v.t.Context())
 	v.ctx, v.stop = ctx, cancel
 	h := http.Header{"Authorization": {"Bearer " + token}}
+	maps.Copy(h, v.header)
 	if v.transport == "socket" {
 		ws, resp, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(b.url, "http")+v.path(), &websocket.DialOptions{Subprotocols: []string{api.WatchProtocol}, HTTPHeader: h})
 		if err != nil {
@@ -243,6 +248,8 @@ func (v *viewer) take(m *api.WatchMessage) {
 		return
 	case m.Snapshot:
 		v.count["snapshot"]++
+		kind, _, _ := strings.Cut(m.Topic, ":")
+		v.snapshots[kind]++
 		if m.Prev != 0 || len(m.Output) > 0 {
 			v.t.Errorf("a snapshot that says more: %+v", m)
 		}

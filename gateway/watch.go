@@ -43,9 +43,9 @@ func (g *Gateway) watch(w http.ResponseWriter, r *http.Request, c caller) error 
 		return err
 	}
 	defer seat.leave()
-	s := &stream{g: g, expires: c.operator.Expires}
+	s := &stream{expires: c.operator.Expires, leave: g.leave, comeBack: g.seats.comeBack, count: g.metrics.watched}
 	defer s.close()
-	if err := s.open(topics, live.ParseCursor(cursorOf(r, q))); err != nil {
+	if err := s.open(g.views, topics, live.ParseCursor(cursorOf(r, q))); err != nil {
 		return err
 	}
 	if socket {

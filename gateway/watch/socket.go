@@ -22,7 +22,9 @@ type Socket struct {
 	ws      *websocket.Conn
 	conn    *patient
 	writing context.Context
-	reader  context.Context // ends when it has gone
+	reader  context.Context // ends when it has gone, or has said something
+	done    chan struct{}   // closed when nothing reads any more
+	spoke   bool            // the reader has said something; read after done
 }
 
 // CheckSocket tells what is wrong with a request for a WebSocket, before it is upgraded.
@@ -59,8 +61,17 @@ func AcceptSocket(ctx context.Context, w http.ResponseWriter, r *http.Request) (
 	if err != nil {
 		return nil, err
 	}
-	// What reads answers pings, and sees the end.
-	return &Socket{ws: ws, conn: h.conn, writing: ctx, reader: ws.CloseRead(context.Background())}, nil
+	s := &Socket{ws: ws, conn: h.conn, writing: ctx, done: make(chan struct{})}
+	reader, cancel := context.WithCancel(context.Background())
+	s.reader = reader
+	go func() {
+		defer close(s.done)
+		defer cancel()
+		// This answers pings, and sees the end.
+		_, _, err := ws.Reader(context.Background())
+		s.spoke = err == nil
+	}()
+	return s, nil
 }
 
 // Send implements Carrier.
@@ -86,9 +97,17 @@ func (s *Socket) Context() context.Context { return s.reader }
 // Name implements Carrier.
 func (s *Socket) Name() string { return "socket" }
 
-// Close closes the connection, if End hasn't, and waits for its reader.
+// Close closes the connection, if End hasn't, and waits for what reads from it.
 func (s *Socket) Close() {
+	select {
+	case <-s.done:
+		if s.spoke {
+			_ = s.ws.Close(websocket.StatusPolicyViolation, "nothing is to be sent here")
+		}
+	default:
+	}
 	_ = s.ws.CloseNow() // it may be closed already
+	<-s.done
 }
 
 // hijacker is a ResponseWriter whose connection is patient.

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -103,6 +104,16 @@ func TestTornTail(t *testing.T) {
 		want := int64(FirstSeq - 1 + max(cut-segmentHead, 0)/size)
 		if last, _, err := (&spool{dir: dir}).count(); err != nil || last != want {
 			t.Fatalf("cut at %d: last %d, %v; want %d", cut, last, err, want)
+		}
+	}
+}
+
+func TestChecksum(t *testing.T) {
+	b := make([]byte, 2*shortFrame)
+	for i := range b {
+		b[i] = byte(i * 7)
+		if got, want := checksum(b[:i]), crc32.Checksum(b[:i], crc32.MakeTable(crc32.Castagnoli)); got != want {
+			t.Fatalf("%d bytes: %x, want %x", i, got, want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -239,5 +240,25 @@ func TestLargeScript(t *testing.T) {
 	b.WriteString("echo end\n")
 	if e, out, _ := run(t, spec(b.String())); e.Outcome != wire.Succeeded || out != "end\n" {
 		t.Errorf("exit %+v, output %q", e, out)
+	}
+}
+
+// TestSupervisorEnvironment: a supervisor has one processor, and isn't taken for a part of the script that its agent
+// was started by.
+func TestSupervisorEnvironment(t *testing.T) {
+	t.Setenv(executionVar, "upgrade.host")
+	t.Setenv("GOMAXPROCS", "7")
+	r := start(t, spec("exec sleep 1000"))
+	st, err := readState(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", st.Supervisor.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+	if !slices.Contains(env, "GOMAXPROCS=1") || slices.Contains(env, "GOMAXPROCS=7") || strings.Contains(string(b), executionVar) {
+		t.Errorf("environment %q", env)
 	}
 }

@@ -77,16 +77,20 @@ func BootID() (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
+// writeState writes it in place: one that is found half written is damaged, and has a supervisor that lives.
 func writeState(dir string, s state) error {
 	b, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, stateName+".tmp")
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	f, err := os.OpenFile(filepath.Join(dir, stateName), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
-	return os.Rename(tmp, filepath.Join(dir, stateName))
+	if _, err = f.Write(b); err == nil {
+		err = f.Truncate(int64(len(b)))
+	}
+	return errors.Join(err, f.Close())
 }
 
 // errUnreadable says that a file is there, and that nothing can be learnt from it.

@@ -19,7 +19,8 @@ func (a *Agent) recover() {
 		switch {
 		case entry.Forgotten:
 		case entry.SettledAt > 0:
-			until := time.UnixMilli(entry.SettledAt).Add(a.cfg.Keep)
+			// No later than now: the clock may have been set back since.
+			until := time.UnixMilli(min(entry.SettledAt, time.Now().UnixMilli())).Add(a.cfg.Keep)
 			if entry.StartedAt > 0 && time.Now().Before(until) {
 				a.keep(entry.Execution, a.diskUse(entry), until)
 			} else {

@@ -2,12 +2,15 @@ package runner
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -73,7 +76,11 @@ func dialCtl(dir string) (*net.UnixConn, error) {
 		return nil, err
 	}
 	defer d.Close()
-	return net.DialUnix("unix", nil, addr)
+	conn, err := net.DialUnix("unix", nil, addr)
+	if errno, ok := errors.AsType[syscall.Errno](err); ok { // the address says nothing to anybody
+		return nil, fmt.Errorf("the supervisor in %s can't be reached: %w", dir, errno)
+	}
+	return conn, err
 }
 
 // board is where the supervisor posts how far it is, for those who listen: each

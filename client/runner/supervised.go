@@ -145,6 +145,9 @@ func (r *Supervised) spawn(dir string, o order) (*exec.Cmd, error) {
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	if err := cmd.Start(); err != nil {
+		if errno, ok := errors.AsType[syscall.Errno](err); ok {
+			err = errno
+		}
 		return nil, fmt.Errorf("start a supervisor: %w", err)
 	}
 	in.Close()

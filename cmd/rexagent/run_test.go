@@ -208,6 +208,21 @@ echo ready; wait`, func(r *api.JobRequest) { r.Grace = api.Duration(time.Second)
 	}
 }
 
+// TestEndLeftovers: what scripts leave behind is ended where the agent is told so.
+func TestEndLeftovers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.run(s.enrol("h"), "--end-leftovers")
+	trace := t.TempDir()
+	job := s.submit("h", "cd "+trace+"\n"+daemon(trace, "left")+"exit 3", func(r *api.JobRequest) { r.Grace = api.Duration(100 * time.Millisecond) })
+	if x, _ := s.ends(job, "h"); x.State != "failed" || x.Result.ExitCode != 3 {
+		t.Errorf("%+v", x)
+	}
+	if pid := strings.TrimSpace(read(t, filepath.Join(trace, "left"))); exists("/proc/" + pid) {
+		t.Error("what it left behind lives")
+	}
+}
+
 func TestSecondAgentIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

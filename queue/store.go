@@ -187,6 +187,9 @@ type Sessions interface {
 // resubscription).
 type Hint struct {
 	Hosts []HostID
+	// Again: the way to the store had broken, and it may have gone back: what it acknowledged last may be lost. Hosts is
+	// empty then.
+	Again bool
 }
 
 // Hints tells gateways which hosts to look at. Lossy; verbs that give a host

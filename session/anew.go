@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/rexgate/rexgate/queue"
@@ -41,7 +42,8 @@ func (h *Hub) beginAnew(ctx context.Context) {
 			if !recent {
 				continue
 			}
-			s.End(wire.CloseHello, "the store may have gone back; say hello")
+			// Soon: not by a backoff that is for gateways in trouble.
+			s.End(wire.CloseHello, wire.CloseReason(time.Second+rand.N(2*time.Second), "the store may have gone back; say hello"))
 			if !pace() {
 				return
 			}

@@ -39,7 +39,12 @@ func TestBegunAnewAfterTheStoreWasAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		m.hint(queue.Hint{}) // subscribed again
+		m.hint(queue.Hint{}) // too many hints
+		synctest.Wait()
+		if code, _ := busy.ended(); code != 0 {
+			t.Errorf("closed with %d though the store was there all the time", code)
+		}
+		m.hint(queue.Hint{Again: true})
 		synctest.Wait()
 		for name, p := range map[string]*pipe{"busy": busy, "given": given} {
 			if code, _ := p.ended(); code != wire.CloseHello {

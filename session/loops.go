@@ -14,17 +14,17 @@ import (
 func (h *Hub) subscribe(ctx context.Context) {
 	const first, last = 100 * time.Millisecond, 5 * time.Second
 	wait := first
-	subscribed := false
+	again := false
 	for {
 		begun := time.Now()
 		err := h.store.Subscribe(ctx, h.cfg.Gateway, func(hint queue.Hint) {
 			h.count.hints.Add(int64(len(hint.Hosts)))
 			if len(hint.Hosts) == 0 {
 				h.askReady()
-				if subscribed {
+				if hint.Again || again {
 					h.askAnew()
 				}
-				subscribed = true
+				again = false
 			}
 			for _, id := range hint.Hosts {
 				h.hint(id)
@@ -33,6 +33,7 @@ func (h *Hub) subscribe(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		again = true
 		h.cfg.Log.Warn("subscription to hints ended", "err", err)
 		if time.Since(begun) > time.Minute {
 			wait = first

@@ -92,7 +92,8 @@ func (h *hinter) batch(hints row) {
 }
 
 // Subscribe listens on the gateway's channel, and says so with an empty hint
-// whenever it has (re)subscribed: what was sent before is lost.
+// whenever it has (re)subscribed: what was sent before is lost. After a break, nobody knows what the server that
+// answers now has of the last writes.
 func (s *Store) Subscribe(ctx context.Context, gateway string, fn func(queue.Hint)) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -101,9 +102,13 @@ func (s *Store) Subscribe(ctx context.Context, gateway string, fn func(queue.Hin
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.gone, cancel)()
-	failing := time.Time{}
+	failing, again := time.Time{}, false
+	once := func() {
+		fn(queue.Hint{Again: again})
+		again = true
+	}
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		err := s.listen(ctx, gateway, fn, func() { failing, pause = time.Time{}, 10*time.Millisecond })
+		err := s.listen(ctx, gateway, fn, once, func() { failing, pause = time.Time{}, 10*time.Millisecond })
 		if s.gone.Err() != nil {
 			return &queue.Error{Code: queue.Unavailable, Message: "redis: the store is closed"}
 		}
@@ -124,7 +129,7 @@ func (s *Store) Subscribe(ctx context.Context, gateway string, fn func(queue.Hin
 }
 
 // listen subscribes once, and hands hints over until the connection ends.
-func (s *Store) listen(ctx context.Context, gateway string, fn func(queue.Hint), subscribed func()) error {
+func (s *Store) listen(ctx context.Context, gateway string, fn func(queue.Hint), begun, subscribed func()) error {
 	sub := s.rdb.SSubscribe(ctx)
 	defer sub.Close()
 	stop := context.AfterFunc(ctx, func() { _ = sub.Close() })
@@ -152,7 +157,7 @@ func (s *Store) listen(ctx context.Context, gateway string, fn func(queue.Hint),
 				return errors.New("the channel's slot has moved")
 			}
 			subscribed()
-			fn(queue.Hint{})
+			begun()
 		case *redis.Message:
 			var h queue.Hint
 			for name := range strings.SplitSeq(m.Payload, "\n") {

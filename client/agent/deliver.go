@@ -77,7 +77,7 @@ func (a *Agent) ack(m *wire.Ack) {
 		a.settledAck(m.Execution, m.Stored, m.Verdict, m.Reason)
 		return
 	}
-	if e.unread {
+	if e.unread || m.Token != "" && m.Token != e.token {
 		a.mu.Unlock() // the answer to the token before
 		return
 	}

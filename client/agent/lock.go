@@ -7,14 +7,28 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // ErrLocked says that another agent has the state directory.
 var ErrLocked = errors.New("another agent runs on the state directory")
 
+const (
+	// lockPatience is how long another holder is waited for: a process that an agent was forking when it was killed
+	// holds its lock for a moment longer.
+	lockPatience = time.Second
+	lockPause    = 10 * time.Millisecond
+)
+
 // Lock makes the caller the only agent on a state directory, until unlock is
-// called or the process ends. Another one that holds it is ErrLocked (with errors.Is), at once.
-func Lock(dir string) (unlock func() error, err error) { return lock(dir, os.O_CREATE) }
+// called or the process ends. Another one that holds it is ErrLocked (with errors.Is), after a second.
+func Lock(dir string) (unlock func() error, err error) {
+	for begin := time.Now(); ; time.Sleep(lockPause) {
+		if unlock, err = lock(dir, os.O_CREATE); !errors.Is(err, ErrLocked) || time.Since(begin) > lockPatience {
+			return unlock, err
+		}
+	}
+}
 
 // Locked tells whether an agent has the state directory now. It leaves nothing there.
 func Locked(dir string) (bool, error) {

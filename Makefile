@@ -6,10 +6,13 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKG     ?= ./...
 RUN     ?= .
 FUZZTIME ?= 30s
+FOR     ?= 10m
+SEED    ?= 0
+STORES  ?= SQLite|Redis
 LOAD    ?= fan-out --hosts 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo tools test test-quick lint fmt bench load fuzz web-libs clean
+.PHONY: help build demo tools test test-quick lint fmt bench load fuzz web-libs faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +52,9 @@ fuzz: ## each fuzz test for FUZZTIME
 
 web-libs: ## write web/static/lib anew from npm; web/refresh --check only compares
 	web/refresh
+
+faults: ## faults against real processes, FOR so long on each of STORES; SEED=n replays a schedule
+	REXGATE_TEST_REQUIRE=1 $(GO) test -count=1 -v -timeout 0 -run '^Test($(STORES))$$' ./loadtest/faults -faults.for $(FOR) -faults.seed $(SEED) -faults.race=false
 
 clean: ## remove what was built
 	rm -rf $(BIN)

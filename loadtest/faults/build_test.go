@@ -11,12 +11,16 @@ import (
 	"sync"
 )
 
+// binDir is where programs builds; "" = nothing was built.
+var binDir string
+
 // programs builds what runs, once for all tests, and gives the directory.
 var programs = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "rexgate-faults-bin-")
 	if err != nil {
 		return "", err
 	}
+	binDir = dir
 	args := []string{"-o", dir + "/", "../../cmd/rexgate", "../../cmd/rexagent"}
 	if _, err := exec.LookPath("gcc"); *race && err == nil { // which the race detector needs
 		args = append([]string{"-race"}, args...)
@@ -25,8 +29,8 @@ var programs = sync.OnceValues(func() (string, error) {
 })
 
 func removePrograms() {
-	if dir, err := programs(); err == nil {
-		os.RemoveAll(dir)
+	if binDir != "" {
+		os.RemoveAll(binDir)
 	}
 }
 

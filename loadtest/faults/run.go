@@ -161,15 +161,22 @@ func (r *run) strikeAll(ctx context.Context, s *schedule) error {
 		return err
 	}
 	for _, v := range r.w.reals { // the last word on their clocks
-		if v.path != r.cfg.Rexagent {
-			v.kill()
-			v.path, v.env = r.cfg.Rexagent, nil
-			if err := v.start(); err != nil {
-				return err
-			}
+		if err := r.rightClock(v); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (r *run) rightClock(v *real) error {
+	v.busy.Lock()
+	defer v.busy.Unlock()
+	if v.path == r.cfg.Rexagent {
+		return nil
+	}
+	v.kill()
+	v.path, v.env = r.cfg.Rexagent, nil
+	return v.start()
 }
 
 // await waits until so many executions have ended, or nothing has for a while: then the faults under way hold them up.

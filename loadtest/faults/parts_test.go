@@ -1,0 +1,144 @@
+package faults
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestScheduleFollowsFromItsSeed draws two schedules of one seed, and one of another.
+func TestScheduleFollowsFromItsSeed(t *testing.T) {
+	draw := func(seed uint64) (all []fault) {
+		s := newSchedule(seed, []string{"gateway killed", "host restarted", "connection cut"})
+		for range 100 {
+			all = append(all, s.next())
+		}
+		return all
+	}
+	one := draw(1)
+	if !slices.Equal(one, draw(1)) || slices.Equal(one, draw(2)) {
+		t.Error("the seed doesn't make the schedule")
+	}
+	cells := map[cell]int{}
+	for _, f := range one[:18] {
+		cells[cell{f.Kind, f.Column}]++
+	}
+	if len(cells) != 18 {
+		t.Errorf("the first round has %d of 18 cells", len(cells))
+	}
+}
+
+// TestScriptPrintsItsPlan runs a plan by /bin/sh.
+func TestScriptPrintsItsPlan(t *testing.T) {
+	for _, p := range []Plan{{Lines: 1, Exit: 3}, {Lines: 23, Pad: 30, Every: 5, Pause: 1}, {Lines: 400, Pad: 60}} {
+		back, err := ParsePlan([]byte(p.Script()))
+		if err != nil || back != p {
+			t.Errorf("%+v is read as %+v, %v", p, back, err)
+		}
+		trace := filepath.Join(t.TempDir(), "trace")
+		cmd := exec.Command("/bin/sh", "-c", p.Script())
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "REXGATE_EXECUTION=x.h", TraceVar + "=" + trace}
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		cmd.Run() //nolint:errcheck // its status is compared
+		wantOut, wantErr := p.Output("x.h")
+		if cmd.ProcessState.ExitCode() != p.Exit || !bytes.Equal(stdout.Bytes(), wantOut) || !bytes.Equal(stderr.Bytes(), wantErr) {
+			t.Errorf("%+v: status %d, %q, %q", p, cmd.ProcessState.ExitCode(), stdout.String(), stderr.String())
+		}
+		ran, err := readTrace(trace)
+		if err != nil || len(ran["x.h"].starts) != 1 || len(ran["x.h"].ends) != 1 {
+			t.Errorf("%+v: the trace has %+v, %v", p, ran["x.h"], err)
+		}
+	}
+}
+
+// TestRelay cuts, freezes, and loses hints.
+func TestRelay(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	const hint = "*3\r\n$8\r\nsmessage\r\n$1\r\nc\r\n$2\r\nh1\r\n"
+	go func() { // answers each line: to a subscription with a hint and a mark, to all else with itself
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				for sc := bufio.NewScanner(c); sc.Scan(); {
+					reply := "+" + sc.Text() + "\r\n"
+					if strings.HasPrefix(sc.Text(), "SSUBSCRIBE") {
+						reply = hint + reply
+					}
+					io.WriteString(c, reply)
+				}
+			}()
+		}
+	}()
+	r, err := newRelay("r", ln.Addr().String(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	dial := func() (net.Conn, func(string) string) {
+		c, err := net.Dial("tcp", r.addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		br := bufio.NewReader(c)
+		return c, func(line string) string {
+			io.WriteString(c, line+"\n")
+			got := ""
+			for !strings.HasSuffix(got, line+"\r\n") {
+				b, err := br.ReadString('\n')
+				if err != nil {
+					return "cut"
+				}
+				got += b
+			}
+			return got
+		}
+	}
+	for rule, times := range map[hintRule]int{hintsPass: 1, hintsLost: 0, hintsTwice: 2, hintsLate: 1} {
+		r.rule.Store(int32(rule))
+		c, ask := dial()
+		if got := ask("hello"); got != "+hello\r\n" {
+			t.Errorf("got %q", got)
+		}
+		if got := ask("SSUBSCRIBE c"); strings.Count(got, "smessage") != times {
+			t.Errorf("rule %d: %q", rule, got)
+		}
+		c.Close()
+	}
+	c, ask := dial()
+	defer c.Close()
+	ask("hello")
+	r.cut(false)
+	if got := ask("after the cut"); got != "cut" {
+		t.Errorf("after the cut: %q", got)
+	}
+	c, ask = dial()
+	defer c.Close()
+	ask("hello")
+	end := r.freeze(upwards)
+	answered := make(chan string)
+	go func() { answered <- ask("into the void") }()
+	_, other := dial()
+	if got := other("a new connection"); got != "+a new connection\r\n" {
+		t.Errorf("beside a half-open one: %q", got)
+	}
+	end()
+	if got := <-answered; got != "cut" {
+		t.Errorf("what went into a half-open connection was answered: %q", got)
+	}
+}

@@ -27,6 +27,7 @@ var (
 	reals   = flag.Int("faults.real", 0, "real hosts; 0 = as many as usual")
 	where   = flag.String("faults.dir", "", "directory that is kept; a fresh one, which is kept if a run fails, if empty")
 	race    = flag.Bool("faults.race", true, "build the programs with the race detector")
+	patient = flag.Duration("faults.patience", 0, "how long nothing may move before what hasn't ended is a violation; 0 = 2 minutes")
 	least   = flag.Int("faults.least", 0, "how often each kind is to have struck at least")
 )
 
@@ -53,7 +54,7 @@ func TestRedis(t *testing.T) { suite(t, Redis) }
 
 func suite(t *testing.T, store string) {
 	t.Parallel()
-	c := Config{Store: store, Seed: *seed, For: *lasting, Light: *light, Real: *reals, Log: testLog{t}, Crew: []string{os.Args[0], crewArg}}
+	c := Config{Store: store, Seed: *seed, For: *lasting, Light: *light, Real: *reals, Patience: *patient, Log: testLog{t}, Crew: []string{os.Args[0], crewArg}}
 	if c.Seed == 0 {
 		c.Seed = rand.Uint64N(1 << 32)
 	}

@@ -118,7 +118,10 @@ func TestWatchEndings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, end := playStream(t, emptyStore{}, time.Minute, c.change)
+				tape, end := playStream(t, emptyStore{}, time.Minute, c.change)
+				if took := time.Since(tape.began); took > time.Second && name != "expired" {
+					t.Errorf("after %v", took)
+				}
 				if end.code != c.want.code || end.retry != c.want.retry || (end.reason == "") != (c.want.code == 0) || end.label() != c.label {
 					t.Errorf("%+v, %s", end, end.label())
 				}

@@ -22,6 +22,7 @@ package live
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rexgate/rexgate/queue"
@@ -50,6 +51,7 @@ type Feed[K comparable, V any] struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	now    chan struct{} // closed
+	keys   atomic.Int64  // that are watched: most often none, where a touch must cost nothing
 
 	mu       sync.Mutex // guards what follows
 	watched  map[K]*watched[V]
@@ -100,6 +102,7 @@ func (f *Feed[K, V]) Watch(key K) (*Watcher[K, V], error) {
 		w = &watched[V]{touch: make(chan struct{}, 1), stop: stop, news: make(chan struct{})}
 		w.value, w.known = f.kept.take(key, time.Now())
 		f.watched[key] = w
+		f.keys.Add(1)
 		f.done.Go(func() { f.follow(ctx, key, w) })
 	}
 	w.watchers++
@@ -113,6 +116,9 @@ func errClosed() error {
 
 // Touch says that a key may have changed. It never blocks.
 func (f *Feed[K, V]) Touch(key K) {
+	if f.keys.Load() == 0 {
+		return
+	}
 	f.mu.Lock()
 	w := f.watched[key]
 	f.mu.Unlock()
@@ -129,11 +135,7 @@ func (w *watched[V]) poke() {
 }
 
 // Watching is the number of keys that are read.
-func (f *Feed[K, V]) Watching() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.watched)
-}
+func (f *Feed[K, V]) Watching() int { return int(f.keys.Load()) }
 
 // Close ends all readers and waits for them. Next of all watchers gives
 // Unavailable then.

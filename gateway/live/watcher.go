@@ -84,6 +84,7 @@ func (w *Watcher[K, V]) Close() {
 	if w.w.watchers--; w.w.watchers == 0 {
 		w.w.stop()
 		delete(f.watched, w.key)
+		f.keys.Add(-1)
 		f.keep(w.key, w.w)
 	}
 	w.w = nil

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -299,15 +298,6 @@ func (v *viewer) ended() api.WatchEnd {
 			v.take(&m)
 		}
 	}
-}
-
-func (v *viewer) ids() []string {
-	var ids []string
-	for id := range v.jobs {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
 }
 
 // state is that of the watched execution's host as the job's states have it, and of the others.

@@ -62,7 +62,9 @@ func (r *run) lureReal(ctx context.Context, f fault, v victim, st *strike) (rele
 			continue
 		}
 		if first && len(queue) < 4 {
-			if r.load.rush(ctx, v.hosts, Plan{Lines: 6, Pad: 4, Every: 2, Pause: 100}) != nil {
+			// A script that doesn't end by itself shows whether somebody ends it.
+			plan := Plan{Lines: 6, Pad: 4, Every: 2, Pause: 100, Endless: f.How>>20&1 == 0}
+			if r.load.rush(ctx, v.hosts, plan) != nil {
 				return release
 			}
 		}

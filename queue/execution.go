@@ -50,7 +50,7 @@ type Result struct {
 type OutputInfo struct {
 	Stdout  int64 // stored
 	Stderr  int64 // stored
-	Dropped int64 // beyond the output limit: marked truncated, not stored
+	Dropped int64 // beyond the output limit, as the host counted, or the store (OutputBound): marked truncated, not stored
 	Gap     int64 // lost on the way, known to be missing
 	Deleted bool  // removed by retention
 }

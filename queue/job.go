@@ -43,6 +43,15 @@ func (s Spec) WithDefaults() Spec {
 	return s
 }
 
+// OutputBound is how many bytes of output, gaps included, a store keeps of an
+// execution. The host holds the limit, and counts what is beyond it; this is for one that doesn't.
+func (s Spec) OutputBound() int64 {
+	if s.OutputLimit <= 0 {
+		return DefaultOutput + OutputSlack
+	}
+	return s.OutputLimit + OutputSlack
+}
+
 // Validate tells what is wrong with the spec, after WithDefaults.
 func (s Spec) Validate() error {
 	if r, ok := unshowable(s.Name); ok {

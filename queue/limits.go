@@ -7,6 +7,7 @@ const (
 	MaxScript         = 1 << 20  // of a script
 	DefaultOutput     = 4 << 20  // kept per execution
 	MaxOutput         = 64 << 20 // that a job may ask for
+	OutputSlack       = 64 << 10 // that a store keeps beyond the limit, which the host is to hold
 	MaxChunk          = 8 << 10  // data in one output event
 	MaxEnv            = 64 << 10 // names and values of a job's environment together; a control character counts as 6
 	MaxName           = 200      // of a job
@@ -31,6 +32,10 @@ const (
 	MaxPickupTimeout     = 90 * 24 * time.Hour
 	DefaultGrace         = 10 * time.Second // between TERM and KILL
 	MaxGrace             = 10 * time.Minute
+
+	// MaxCount is where sums of bytes that hosts claim to have dropped or lost stop
+	// growing: what every store, Lua's numbers included, adds up exactly.
+	MaxCount = 1 << 52
 
 	// DefaultLeaseTTL is how long a delivery may stay unaccepted, in service time.
 	DefaultLeaseTTL = 30 * time.Second

@@ -38,6 +38,11 @@ type Jobs interface {
 	// is answered before anything but its validity is judged. Nothing is stored with an error.
 	Submit(ctx context.Context, job NewJob) (j Job, created bool, err error)
 
+	// Repeat finds the job that was submitted under an idempotency key and digest, so that a repeat
+	// needs no targets, which may have gone meanwhile. found is false if none was, or one is being submitted.
+	// Errors: Conflict (the key was used with another digest).
+	Repeat(ctx context.Context, key, digest string) (j Job, found bool, err error)
+
 	// Expand releases up to max planned targets of a job: planned -> queued, or
 	// -> cancelled where the job is cancelled, or where the host is revoked, deleted, or its incarnation
 	// no longer the target's (WhyReenrolled). It also
@@ -177,7 +182,8 @@ type Sessions interface {
 	// New events of an ended execution: after lost they are kept, and the result is marked late; otherwise, and after a late
 	// result, they give VerdictForget. The event that ends an execution gives
 	// VerdictNone: the host keeps it for a while, in case the store goes back.
-	// finished makes its lane's slot free.
+	// finished makes its lane's slot free. Output beyond Spec.OutputBound is acknowledged and counted as
+	// Dropped, not stored.
 	// Record returns when the events are durable; it gathers concurrent calls
 	// into one commit.
 	Record(ctx context.Context, h HostEvents) ([]Ack, error)
@@ -214,7 +220,8 @@ type Keeper interface {
 	// gateways may sweep at once. More says that budget ended it.
 	Sweep(ctx context.Context, budget int, r Retention) (Swept, error)
 	// Reconcile checks counters, state bytes, slots and indexes of up to budget
-	// jobs against their records, and repairs them. Returns one line for each difference.
+	// jobs against their records, and repairs them. Returns one line for each difference, and for each that
+	// other verbs of this Store met, and repaired, since the last call.
 	Reconcile(ctx context.Context, budget int) (repairs []string, err error)
 	// Now is the store's clock.
 	Now(ctx context.Context) (time.Time, error)

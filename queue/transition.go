@@ -15,6 +15,7 @@ type Held struct {
 	Execution
 	Token       string // of the last lease; "" = never leased
 	CancelledBy string // who asked for the cancel that CancelledAt tells of
+	Bound       int64  // of output, see Spec.OutputBound; 0 = none
 }
 
 // The reasons of acks that forget.
@@ -219,8 +220,7 @@ func (h *Held) Record(events []Event, generation string, now time.Time) (ack Ack
 				return h.forget(), nil
 			}
 		default:
-			h.next(e, now)
-			if e.Kind == EventOutput || e.Kind == EventGap {
+			if h.next(e, now) {
 				appended = append(appended, e)
 			}
 		}
@@ -250,36 +250,56 @@ func (h *Held) first(e Event, generation string, now time.Time) bool {
 	return true
 }
 
-// next applies the next event after accepted. What an ended (lost) execution
-// still reports is kept, and changes nothing but Late.
-func (h *Held) next(e Event, now time.Time) {
+// next applies the next event after accepted; true if it is output, or a gap in
+// it, to be appended. What an ended (lost) execution still reports is kept, and changes nothing
+// but Late.
+func (h *Held) next(e Event, now time.Time) (keep bool) {
 	h.Stored = e.Seq
 	switch e.Kind {
 	case EventGap:
 		h.Stored = e.Through
-		h.Output.Gap += e.Bytes
+		if keep = h.keeps(e.Bytes); keep {
+			h.Output.Gap += e.Bytes
+		}
 	case EventOutput:
-		if e.Stream == Stderr {
-			h.Output.Stderr += int64(len(e.Data))
-		} else {
-			h.Output.Stdout += int64(len(e.Data))
+		n := int64(len(e.Data))
+		if keep = h.keeps(n); keep && e.Stream == Stderr {
+			h.Output.Stderr += n
+		} else if keep {
+			h.Output.Stdout += n
 		}
 	case EventRejected:
 		h.finish(Result{Outcome: Rejected, ExitCode: -1, Reason: e.Reason, At: e.At}, now)
-		return
+		return false
 	case EventFinished:
-		h.Output.Dropped += e.Dropped
+		h.Output.Dropped = min(h.Output.Dropped+min(e.Dropped, MaxCount), MaxCount)
 		r := Result{Outcome: e.Outcome, ExitCode: e.ExitCode, Signal: e.Signal, Reason: e.Reason, At: e.At}
 		if r.Outcome == Cancelled && r.Reason == "" && !h.CancelledAt.IsZero() {
 			r.Reason = WhyCancelled(h.CancelledBy)
 		}
 		h.finish(r, now)
-		return
+		return false
 	}
 	// A gap may have swallowed started.
 	if h.State == Accepted {
 		h.State, h.StartedAt = Running, now
 	}
+	return keep
+}
+
+// keeps tells whether n more bytes of output, or of a gap in it, are kept. From the first
+// that don't fit all are dropped, so that what is kept has no hole that isn't told. A gap of no
+// bytes is nothing to keep.
+func (h *Held) keeps(n int64) bool {
+	o := &h.Output
+	if n == 0 {
+		return false
+	}
+	if o.Dropped > 0 || h.Bound > 0 && n > h.Bound-o.Stdout-o.Stderr-o.Gap {
+		o.Dropped = min(o.Dropped+min(n, MaxCount), MaxCount)
+		return false
+	}
+	return true
 }
 
 func (h *Held) finish(r Result, now time.Time) {

@@ -62,6 +62,21 @@ func timeScenarios() []scenario {
 			}
 			e.agent(hosts[1]).none()
 		}},
+		{name: "a clock that went back while it was leased", once: true, run: func(e *env) {
+			e.enroll("h")
+			job := e.queued("h", pickup(time.Minute))
+			e.agent("h").lease(1)
+			e.advance(70 * time.Second)
+			same(e, "Swept past deliver_until", e.sweep(), queue.Swept{}) // its lease has half of its time left
+			e.want(job, "h", queue.Leased)
+			e.advance(-70 * time.Second) // as after a failover to a server whose clock is behind
+			e.sweep()
+			same(e, "Swept", e.pass(30*time.Second), queue.Swept{Lapsed: 1})
+			e.want(job, "h", queue.Queued)
+			e.advance(time.Minute)
+			same(e, "Swept past deliver_until again", e.sweep(), queue.Swept{Expired: 1})
+			e.want(job, "h", queue.Expired)
+		}},
 		{name: "cancelled before not_before", once: true, run: func(e *env) {
 			e.enroll("h")
 			at := e.now().Add(time.Minute)

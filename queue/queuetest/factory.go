@@ -21,7 +21,7 @@ type Factory struct {
 type Instance struct {
 	Store queue.Store
 
-	// Advance moves the store's notion of now forward by d, at once and
+	// Advance moves the store's notion of now forward by d (back if it is negative), at once and
 	// durably for this instance (Reopen keeps it). It shifts every time that the store
 	// compares: deadlines, gateway liveness, overdue polls, driver timeouts,
 	// uses of tokens, ages in retention. It must not sweep: service time stands until the suite calls

@@ -104,6 +104,54 @@ func outputScenarios() []scenario {
 				e.Errorf("Output from the middle: %d chunks", len(chunks))
 			}
 		}},
+		{name: "a host that doesn't hold the limit", run: func(e *env) {
+			e.enroll("h")
+			const limit = 100_000
+			job := e.queued("h", func(s *queue.Spec) { s.OutputLimit = limit })
+			a := e.agent("h")
+			d := a.running()
+			chunk, sent, seq := strings.Repeat("x", queue.MaxChunk), int64(0), int64(2)
+			for sent < limit+4*queue.OutputSlack {
+				var batch []queue.Event
+				for range 8 {
+					seq++
+					sent += queue.MaxChunk
+					batch = append(batch, a.output(d, seq, queue.Stream(1+seq%2), chunk))
+				}
+				a.says(fmt.Sprint(seq), batch...) // it isn't asked for it again
+				a.says(fmt.Sprint(seq), batch...)
+			}
+			seq++
+			a.says(fmt.Sprint(seq), a.output(d, seq, queue.Stdout, "fits, but others before it didn't"))
+			a.says(fmt.Sprint(seq+2), a.gap(d, seq+1, seq+1, 1<<60), a.gap(d, seq+2, seq+2, 0))
+			seq += 2
+			stored := e.execution(job, "h").Output
+			got := int64(len(e.read(job, "h", queue.Both)))
+			same(e, "stored", got, stored.Stdout+stored.Stderr)
+			if bound := int64(limit + queue.OutputSlack); got > bound || got < limit || stored.Gap != 0 {
+				e.Errorf("%d bytes of output are stored, and a gap of %d; the limit is %d", got, stored.Gap, limit)
+			}
+			same(e, "stored and dropped", stored.Dropped, queue.MaxCount)
+			f := a.finished(d, seq+1, queue.Succeeded)
+			f.Dropped = 1 << 62
+			a.says(fmt.Sprint(seq+1), f)
+			same(e, "dropped", e.want(job, "h", queue.Succeeded).Output.Dropped, queue.MaxCount)
+		}},
+		{name: "a host that holds the limit", run: func(e *env) {
+			e.enroll("h")
+			const limit = 10 * queue.MaxChunk
+			job := e.queued("h", func(s *queue.Spec) { s.OutputLimit = limit })
+			a := e.agent("h")
+			d := a.running()
+			var batch []queue.Event
+			for i := range 10 {
+				batch = append(batch, a.output(d, int64(3+i), queue.Stdout, strings.Repeat("x", queue.MaxChunk)))
+			}
+			f := a.finished(d, 13, queue.Succeeded)
+			f.Dropped = 77
+			a.says("13", append(batch, f)...)
+			same(e, "output", e.execution(job, "h").Output, queue.OutputInfo{Stdout: limit, Dropped: 77})
+		}},
 		{name: "nothing yet", run: func(e *env) {
 			e.enroll("h")
 			job := e.submit([]queue.HostID{"h"})

@@ -99,6 +99,15 @@ func submitScenarios() []scenario {
 			j, created, err := e.s.Submit(e.ctx, n) // an operator repeats after a timeout
 			e.ok(err, "Submit again")
 			same(e, "the job of before", words(j.ID, created), words(n.Job.ID, false))
+			j, found, err := e.s.Repeat(e.ctx, "k", "d") // without targets at all
+			e.ok(err, "Repeat")
+			same(e, "the job of before", words(j.ID, j.Targets, found), words(n.Job.ID, 1, true))
+			_, found, err = e.s.Repeat(e.ctx, "k", "other")
+			e.code(err, queue.Conflict, "Repeat with another digest")
+			same(e, "found", found, false)
+			_, found, err = e.s.Repeat(e.ctx, "other", "d")
+			e.ok(err, "Repeat of nothing")
+			same(e, "found", found, false)
 		}},
 		{name: "the same id again", run: func(e *env) {
 			e.enroll("h")

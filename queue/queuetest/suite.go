@@ -22,6 +22,7 @@ func Run(t *testing.T, f Factory) {
 		{"arrows", arrowScenarios()},
 		{"order", orderScenarios()},
 		{"lease", leaseScenarios()},
+		{"crowd", crowdScenarios()},
 		{"record", recordScenarios()},
 		{"late", lateScenarios()},
 		{"claim", claimScenarios()},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 	"time"
 
@@ -28,22 +27,6 @@ func (s *Store) enter() error {
 
 func (s *Store) leave() { s.verbs.Done() }
 
-// eval runs a script on the master of its keys.
-func (s *Store) eval(ctx context.Context, sc *script, keys []string, args ...any) (any, error) {
-	var v any
-	err := s.persist(ctx, func() (err error) {
-		v, err = s.rdb.EvalSha(ctx, sc.sha, keys, args...).Result()
-		if noScript(err) {
-			v, err = s.rdb.Eval(ctx, sc.body, keys, args...).Result()
-		}
-		return err
-	})
-	if isNil(err) {
-		return nil, nil
-	}
-	return v, failed(sc.name, err)
-}
-
 // persist repeats fn while it fails for a slot on its way.
 func (s *Store) persist(ctx context.Context, fn func() error) error {
 	until := time.Now().Add(patience)
@@ -60,67 +43,6 @@ func (s *Store) persist(ctx context.Context, fn func() error) error {
 		case <-timer.C:
 		}
 	}
-}
-
-// evalPart runs a script of a partition.
-func (s *Store) evalPart(ctx context.Context, sc *script, p int, extra []string, args ...any) (any, error) {
-	return s.eval(ctx, sc, s.k.with(p, extra...), s.args(sc, args)...)
-}
-
-// args puts a partition's verb and the clock's offset before its own arguments.
-func (s *Store) args(sc *script, own []any) []any {
-	return append(append(make([]any, 0, len(own)+1), s.verb(sc)), own...)
-}
-
-func (s *Store) verb(sc *script) string { return sc.name + " " + strconv.FormatInt(s.offset(), 10) }
-
-// offset is what tests add to the store's clock, in microseconds.
-func (s *Store) offset() int64 {
-	if s.opts.ClockOffset == nil {
-		return 0
-	}
-	return s.opts.ClockOffset().Microseconds()
-}
-
-// call is one script of many that run at once.
-type call struct {
-	sc   *script
-	keys []string
-	args []any
-
-	val any
-	err error
-}
-
-// evalAll runs scripts in one pipeline per master; each call has its own
-// result. The error is the first of them.
-func (s *Store) evalAll(ctx context.Context, calls []*call) error {
-	for rest := calls; len(rest) > 0; {
-		n := min(len(rest), Partitions)
-		pipe := s.rdb.Pipeline()
-		cmds := make([]*redis.Cmd, n)
-		for i, c := range rest[:n] {
-			cmds[i] = pipe.EvalSha(ctx, c.sc.sha, c.keys, c.args...)
-		}
-		_, _ = pipe.Exec(ctx) // each command has its error
-		for i, c := range rest[:n] {
-			c.val, c.err = cmds[i].Result()
-			if errors.Is(c.err, redis.Nil) {
-				c.err = nil
-			}
-			if noScript(c.err) || passing(c.err) {
-				c.val, c.err = s.eval(ctx, c.sc, c.keys, c.args...)
-			}
-			c.err = failed(c.sc.name, c.err)
-		}
-		rest = rest[n:]
-	}
-	for _, c := range calls {
-		if c.err != nil {
-			return c.err
-		}
-	}
-	return nil
 }
 
 // pipeline sends plain commands together. Nil answers are no errors.

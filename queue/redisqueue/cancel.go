@@ -19,7 +19,7 @@ func (s *Store) Cancel(ctx context.Context, id queue.JobID, hosts []queue.HostID
 	if hosts != nil {
 		return s.cancelHosts(ctx, id, hosts, why)
 	}
-	v, err := s.eval(ctx, s.sc.intent, []string{s.k.jobs("all"), s.k.jobs("open")}, s.offset(), string(id), why)
+	v, err := s.run(ctx, s.sc.intent, []string{s.k.jobs("all"), s.k.jobs("open")}, s.offset(), string(id), why)
 	if err != nil {
 		return queue.Cancellation{}, err
 	}
@@ -153,7 +153,7 @@ func (s *Store) cancelStep(ctx context.Context, info *jobInfo, p int, targets []
 		queues[i] = s.k.queue(p, t.Host)
 		args = append(args, index, string(t.Host), t.Incarnation)
 	}
-	v, err := s.evalPart(ctx, s.sc.cancel, p, queues, args...)
+	v, err := s.runPart(ctx, s.sc.cancel, p, queues, args...)
 	if err != nil {
 		return c, err
 	}
@@ -168,7 +168,7 @@ func (s *Store) partStates(ctx context.Context, info *jobInfo, p int) ([]byte, e
 	fields := shardFields(info, p)
 	for len(fields) > 0 {
 		n := min(len(fields), 500)
-		vals, err := s.rdb.HMGet(ctx, s.k.part(p, "jb"), fields[:n]...).Result()
+		vals, err := s.rdb.HMGet(ctx, s.k.part(p, "d"), fields[:n]...).Result()
 		if err != nil && !isNil(err) {
 			return nil, failed("states", err)
 		}

@@ -49,7 +49,7 @@ func TestMigrateSlotUnderLoad(t *testing.T) {
 		}
 		return elsewhere(i - hosts)
 	})
-	key := s.Key(moving, "x")
+	key := s.Key(moving, "d")
 	from, slot := c.Owner(f.ctx, key)
 	to := (from + 1) % 3
 
@@ -108,7 +108,7 @@ func noHalfScripts(t *testing.T, nodes []*redistest.Server) {
 		}
 		for line := range strings.Lines(text) {
 			// What is refused before it starts is counted as rejected.
-			if strings.HasPrefix(line, "cmdstat_eval") && !strings.Contains(line, "failed_calls=0") {
+			if strings.HasPrefix(line, "cmdstat_fcall") && !strings.Contains(line, "failed_calls=0") {
 				t.Errorf("node %s: %s", n.Addr, strings.TrimSpace(line))
 			}
 		}
@@ -131,7 +131,7 @@ func TestSlotHalfWay(t *testing.T) {
 		return elsewhere(i)
 	})
 	job := f.submit()
-	from, slot := c.Owner(f.ctx, s.Key(moving, "x"))
+	from, slot := c.Owner(f.ctx, s.Key(moving, "d"))
 	step := 0
 	c.Migrate(f.ctx, slot, from, (from+1)%3, func() {
 		if step++; step != 1 {
@@ -178,7 +178,7 @@ func TestScriptInMigratingSlot(t *testing.T) {
 	for _, name := range []string{"lease", "delayed", "expiry", "ready"} {
 		f.must(rdb.ZAdd(f.ctx, s.Key(moving, name), redis.Z{Score: later, Member: "filler/x"}).Err())
 	}
-	from, slot := c.Owner(f.ctx, s.Key(moving, "x"))
+	from, slot := c.Owner(f.ctx, s.Key(moving, "d"))
 	to := (from + 1) % 3
 	source, target2 := c.Nodes[from].Client(), c.Nodes[to].Client()
 	defer source.Close()
@@ -206,7 +206,7 @@ func TestPartitionsOverMasters(t *testing.T) {
 	s := open(t, redisqueue.Options{URL: c.URL})
 	per := make(map[string]int)
 	for p := range redisqueue.Partitions {
-		node, err := s.Client().(*redis.ClusterClient).MasterForKey(context.Background(), s.Key(p, "x"))
+		node, err := s.Client().(*redis.ClusterClient).MasterForKey(context.Background(), s.Key(p, "d"))
 		if err != nil {
 			t.Fatal(err)
 		}

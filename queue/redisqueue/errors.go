@@ -60,7 +60,7 @@ func passing(err error) bool {
 	return redis.HasErrorPrefix(err, "TRYAGAIN") || redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "MOVED ")
 }
 
-func noScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
+func noFunction(err error) bool { return redis.HasErrorPrefix(err, "Function not found") }
 
 func noJob(id queue.JobID) error { return queue.Errorf(queue.NotFound, "no job %s", id) }
 

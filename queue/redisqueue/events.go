@@ -4,12 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/rexgate/rexgate/queue"
 )
 
 // Record stores events of one host at once.
-func (s *Store) Record(ctx context.Context, h queue.HostEvents) ([]queue.Ack, error) {
+func (s *Store) Record(ctx context.Context, h queue.HostEvents) (acks []queue.Ack, err error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -21,30 +22,14 @@ func (s *Store) Record(ctx context.Context, h queue.HostEvents) ([]queue.Ack, er
 		return nil, err
 	}
 	p := partition(h.Host)
-	var order []queue.ExecutionID
-	byID := make(map[queue.ExecutionID][]*queue.Event)
-	for i := range h.Events {
-		e := &h.Events[i]
-		if _, ok := byID[e.Execution]; !ok {
-			order = append(order, e.Execution)
-		}
-		byID[e.Execution] = append(byID[e.Execution], e)
+	order, batches := byExecution(h.Events)
+	var r row
+	if len(order) == 1 {
+		r, err = s.recordUsual(ctx, &h, p, batches[0])
 	}
-	keys := []string{s.k.queue(p, h.Host)}
-	var b packer
-	b.array(4 + 2*len(order)).str(string(h.Host)).int(int64(1 + len(order))).int(h.Incarnation).str(h.Generation)
-	for _, id := range order {
-		job, _, err := id.Split()
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, s.k.output(p, h.Host, job))
-		b.str(string(job)).array(len(byID[id]))
-		for _, e := range byID[id] {
-			packEvent(&b, e)
-		}
+	if err == nil && (r == nil || r.str(1) == "again") {
+		r, err = s.recordAll(ctx, &h, p, order, batches)
 	}
-	r, err := s.lanes.do(ctx, &laned{sc: s.sc.record, p: p, host: h.Host, keys: keys, call: b.String()})
 	if err != nil {
 		return nil, about("host "+string(h.Host), err)
 	}
@@ -52,12 +37,112 @@ func (s *Store) Record(ctx context.Context, h queue.HostEvents) ([]queue.Ack, er
 	if len(list) != len(order) {
 		return nil, failed("record", fmt.Errorf("%d acks for %d executions", len(list), len(order)))
 	}
-	acks := make([]queue.Ack, len(order))
+	acks = make([]queue.Ack, len(order))
 	for i, id := range order {
 		a := list.row(i + 1)
 		acks[i] = queue.Ack{Execution: id, Stored: a.int(1), Verdict: queue.Verdict(a.str(2)), Reason: a.str(3)}
 	}
 	return acks, nil
+}
+
+// recordUsual records the events of one execution by their summary alone, if they
+// have one: nil if not; and "again" if it doesn't fit what is stored, and so was not applied.
+func (s *Store) recordUsual(ctx context.Context, h *queue.HostEvents, p int, events []*queue.Event) (row, error) {
+	var b packer
+	job, _, err := events[0].Execution.Split()
+	if err != nil {
+		return nil, err
+	}
+	keys := []string{s.k.queue(p, h.Host)}
+	if events[len(events)-1].Kind != queue.EventFinished {
+		keys = nil // it won't be looked at
+	}
+	b.array(6).str(string(h.Host)).int(int64(len(keys))).int(h.Incarnation).str(h.Generation)
+	if !packSummary(&b, events) {
+		return nil, nil
+	}
+	b.str(string(job))
+	return s.lanes.do(ctx, &laned{sc: s.sc.record, p: p, host: h.Host, keys: keys, call: b.String()})
+}
+
+// recordAll records any events.
+func (s *Store) recordAll(ctx context.Context, h *queue.HostEvents, p int, order []queue.ExecutionID, batches [][]*queue.Event) (row, error) {
+	keys := make([]string, 1, 1+len(order))
+	keys[0] = s.k.queue(p, h.Host)
+	var b packer
+	b.array(5 + 2*len(order)).str(string(h.Host)).int(int64(1 + len(order))).int(h.Incarnation).str(h.Generation).bool(false)
+	for i, id := range order {
+		job, _, err := id.Split()
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, s.k.output(p, h.Host, job))
+		b.str(string(job)).array(len(batches[i]))
+		for _, e := range batches[i] {
+			packEvent(&b, e)
+		}
+	}
+	return s.lanes.do(ctx, &laned{sc: s.sc.record, p: p, host: h.Host, keys: keys, call: b.String()})
+}
+
+// byExecution splits events by execution, in order of first mention.
+func byExecution(events []queue.Event) (order []queue.ExecutionID, batches [][]*queue.Event) {
+	for i := range events {
+		e := &events[i]
+		at := slices.Index(order, e.Execution)
+		if at < 0 {
+			at = len(order)
+			order, batches = append(order, e.Execution), append(batches, nil)
+		}
+		batches[at] = append(batches[at], e)
+	}
+	return order, batches
+}
+
+// packSummary writes what quick() in record.lua reads; false if the events of one
+// execution aren't of the usual kind.
+func packSummary(b *packer, events []*queue.Event) bool {
+	first, last := events[0], events[len(events)-1]
+	var out, stderr int64
+	var chunks []byte
+	// Output alone is mostly more of what doesn't fit the record any more.
+	usual := first.Kind != queue.EventOutput || last.Kind == queue.EventFinished
+	for i, e := range events {
+		usual = usual && e.Seq == first.Seq+int64(i)
+		switch e.Kind {
+		case queue.EventAccepted, queue.EventStarted:
+		case queue.EventOutput:
+			chunks = appendChunk(chunks, e)
+			if e.Stream == queue.Stderr {
+				stderr += int64(len(e.Data))
+			} else {
+				out += int64(len(e.Data))
+			}
+		case queue.EventFinished:
+			usual = usual && e == last && e.Dropped == 0
+		default:
+			usual = false
+		}
+	}
+	if !usual || len(chunks) > inlineMax {
+		return false
+	}
+	n := 4
+	if len(chunks) > 0 {
+		n = 7
+	}
+	finished := last.Kind == queue.EventFinished
+	if finished {
+		n = 12
+	}
+	b.array(n).int(first.Seq).int(last.Seq).str(first.Token).int(first.Position)
+	if n > 4 {
+		b.int(out).int(stderr).str(string(chunks))
+	}
+	if finished {
+		b.str(string(rune(last.Outcome))).int(int64(last.ExitCode)).str(last.Signal).str(cutReason(last.Reason)).int(micros(last.At))
+	}
+	return true
 }
 
 // packEvent writes an event as record.lua reads it.
@@ -83,11 +168,14 @@ func packEvent(b *packer, e *queue.Event) {
 // encodeChunk gives what is stored of output or a gap: stream (0 for a gap), number,
 // time, length, data.
 func encodeChunk(e *queue.Event) string {
+	return string(appendChunk(make([]byte, 0, len(e.Data)+24), e))
+}
+
+func appendChunk(b []byte, e *queue.Event) []byte {
 	stream, n := byte(e.Stream), uint64(len(e.Data))
 	if e.Kind == queue.EventGap {
 		stream, n = 0, uint64(e.Bytes)
 	}
-	b := make([]byte, 0, len(e.Data)+24)
 	b = append(b, stream)
 	b = binary.AppendUvarint(b, uint64(e.Seq))
 	b = binary.AppendVarint(b, micros(e.At))
@@ -95,7 +183,7 @@ func encodeChunk(e *queue.Event) string {
 	if stream != 0 {
 		b = append(b, e.Data...)
 	}
-	return string(b)
+	return b
 }
 
 // decodeChunk is the inverse of encodeChunk; Offset is left to the caller.

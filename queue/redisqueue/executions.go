@@ -39,7 +39,7 @@ func (s *Store) states(ctx context.Context, info *jobInfo, from, to int) ([]byte
 	err := s.pipeline(ctx, "states", func(p redis.Pipeliner) {
 		for part := from; part < to; part++ {
 			if info.counts[part] > 0 {
-				cmds[part] = p.HMGet(ctx, s.k.part(part, "jb"), shardFields(info, part)...)
+				cmds[part] = p.HMGet(ctx, s.k.part(part, "d"), shardFields(info, part)...)
 			}
 		}
 	})
@@ -107,12 +107,12 @@ func (s *Store) Execution(ctx context.Context, id queue.JobID, host queue.HostID
 // execution reads one with its record, which is nil while it is planned.
 func (s *Store) execution(ctx context.Context, info *jobInfo, host queue.HostID) (x queue.Execution, r row, err error) {
 	p := partition(host)
-	v, err := s.rdb.HGet(ctx, s.k.part(p, "x"), field(host, info.job.ID)).Result()
+	v, err := s.rdb.HGet(ctx, s.k.part(p, "d"), field(host, info.job.ID)).Result()
 	if err != nil && !isNil(err) {
 		return x, nil, failed("execution", err)
 	}
 	if err == nil {
-		if r, err = unpackRow(v); err != nil {
+		if r, err = unpackFields(v); err != nil {
 			return x, nil, failed("execution", err)
 		}
 		return info.execution(p, host, r), r, nil
@@ -210,7 +210,7 @@ func (s *Store) readOrdinals(ctx context.Context, info *jobInfo, ordinals []int,
 	err := s.pipeline(ctx, "executions", func(p redis.Pipeliner) {
 		for part, f := range fields {
 			if f != nil {
-				cmds[part] = p.HMGet(ctx, s.k.part(part, "x"), f...)
+				cmds[part] = p.HMGet(ctx, s.k.part(part, "d"), f...)
 			}
 		}
 	})
@@ -222,7 +222,7 @@ func (s *Store) readOrdinals(ctx context.Context, info *jobInfo, ordinals []int,
 	for i, pl := range places {
 		x := info.planned(pl.p, pl.index, targets[i])
 		if text, ok := cmds[pl.p].Val()[seen[pl.p]].(string); ok {
-			r, err := unpackRow(text)
+			r, err := unpackFields(text)
 			if err != nil {
 				return nil, failed("executions", err)
 			}
@@ -243,7 +243,7 @@ func (s *Store) HostQueue(ctx context.Context, host queue.HostID, limit int) ([]
 	}
 	defer s.leave()
 	p, limit := partition(host), min(max(limit, 1), 10_000)
-	v, err := s.eval(ctx, s.sc.queue, []string{s.k.part(p, "x"), s.k.queue(p, host)}, string(host), limit)
+	v, err := s.run(ctx, s.sc.queue, []string{s.k.part(p, "d"), s.k.part(p, "own"), s.k.queue(p, host)}, string(host), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +262,7 @@ func (s *Store) HostQueue(ctx context.Context, host queue.HostID, limit int) ([]
 		if info == nil {
 			continue
 		}
-		r, err := unpackRow(list.str(2*i + 2))
+		r, err := unpackFields(list.str(2*i + 2))
 		if err != nil {
 			return nil, failed("host queue", err)
 		}

@@ -20,7 +20,7 @@ func (s *Store) Expand(ctx context.Context, id queue.JobID, driver string, maxHo
 	}
 	defer s.leave()
 	keys := []string{s.k.jobs("all"), s.k.jobs("open"), s.k.jobs("driver")}
-	v, err := s.eval(ctx, s.sc.drive, keys, s.offset(), string(id), driver, queue.DriverTimeout.Microseconds())
+	v, err := s.run(ctx, s.sc.drive, keys, s.offset(), string(id), driver, queue.DriverTimeout.Microseconds())
 	if err != nil {
 		return queue.Expansion{}, err
 	}
@@ -95,7 +95,7 @@ func (s *Store) cursors(ctx context.Context, info *jobInfo) (cursors [Partitions
 	err = s.pipeline(ctx, "expand", func(p redis.Pipeliner) {
 		for part, n := range info.counts {
 			if n > 0 {
-				cmds[part] = p.HGet(ctx, s.k.part(part, "js"), "c"+string(info.job.ID))
+				cmds[part] = p.HGet(ctx, s.k.part(part, "d"), "c"+string(info.job.ID))
 			}
 		}
 	})
@@ -106,7 +106,7 @@ func (s *Store) cursors(ctx context.Context, info *jobInfo) (cursors [Partitions
 		if cmd == nil {
 			continue
 		}
-		r, err := unpackRow(cmd.Val())
+		r, err := unpackFields(cmd.Val())
 		if err != nil {
 			return cursors, noJob(info.job.ID) // removed just now
 		}
@@ -130,7 +130,7 @@ func (s *Store) expandPart(ctx context.Context, info *jobInfo, p, from, to int) 
 			queues[i] = s.k.queue(p, t.Host)
 			args = append(args, string(t.Host), t.Incarnation)
 		}
-		v, err := s.evalPart(ctx, s.sc.expand, p, queues, args...)
+		v, err := s.runPart(ctx, s.sc.expand, p, queues, args...)
 		if err != nil {
 			return released, cursor, err
 		}
@@ -151,7 +151,7 @@ func (s *Store) expandPart(ctx context.Context, info *jobInfo, p, from, to int) 
 // close takes a job off the list of open ones, unless a cancel came meanwhile.
 func (s *Store) close(ctx context.Context, id queue.JobID, commit row) (bool, error) {
 	keys := []string{s.k.jobs("all"), s.k.jobs("open"), s.k.jobs("driver")}
-	v, err := s.eval(ctx, s.sc.close, keys, string(id), commit.str(rControl))
+	v, err := s.run(ctx, s.sc.close, keys, string(id), commit.str(rControl))
 	n, _ := v.(int64)
 	return n == 1, err
 }

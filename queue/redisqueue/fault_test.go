@@ -12,8 +12,8 @@ import (
 	"github.com/rexgate/rexgate/queue/redisqueue/redistest"
 )
 
-// Scripts that Redis has forgotten are sent again.
-func TestScriptFlush(t *testing.T) {
+// Functions that Redis has forgotten are sent again.
+func TestFunctionFlush(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) (string, []*redistest.Server){
 		"standalone": func(t *testing.T) (string, []*redistest.Server) {
 			s := redistest.Start(t)
@@ -30,7 +30,7 @@ func TestScriptFlush(t *testing.T) {
 			flush := func() {
 				for _, n := range nodes {
 					rdb := n.Client()
-					f.must(rdb.ScriptFlush(f.ctx).Err())
+					f.must(rdb.FunctionFlush(f.ctx).Err())
 					f.must(rdb.Close())
 				}
 			}

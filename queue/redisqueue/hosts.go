@@ -10,11 +10,12 @@ import (
 	"github.com/rexgate/rexgate/queue"
 )
 
-// Fields of a host in own, as lua/common.lua has them.
+// Fields of a host in own, and in ses, as lua/common.lua has them.
 const (
-	oIncarnation, oRevoked, oDeleted, oDuplicate, oEpoch, oActive, oGateway = 1, 2, 3, 4, 5, 6, 7
-	oTransport, oSince, oDue, oN, oBase, oSent, oCancelMessage, oGeneration = 8, 9, 10, 11, 12, 13, 14, 15
-	oNonce, oBoot, oAgent, oSlots, oPast                                    = 16, 17, 18, 19, 20
+	oIncarnation, oRevoked, oDeleted, oDuplicate, oEpoch, oActive, oGateway, oTransport = 1, 2, 3, 4, 5, 6, 7, 8
+	oDue, oN, oBase, oSent, oCancelMessage, oSlots, oFlying                             = 9, 10, 11, 12, 13, 14, 15
+
+	eSince, eGeneration, eNonce, eBoot, eAgent, ePast = 1, 2, 3, 4, 5, 6
 )
 
 // Fields of a host in hosts.
@@ -44,7 +45,7 @@ func (s *Store) Enroll(ctx context.Context, e queue.Enrollment) (queue.Host, err
 		return queue.Host{}, err
 	}
 	p := partition(e.Host)
-	keys := []string{s.k.queue(p, e.Host), s.k.part(p, "hosts"), s.k.part(p, "ver"), s.k.part(p, "facts"), s.k.part(p, "drain")}
+	keys := []string{s.k.queue(p, e.Host), s.k.part(p, "hosts"), s.k.part(p, "ver"), s.k.part(p, "facts"), s.k.part(p, "drain"), s.k.part(p, "ses")}
 	replace, token := "0", ""
 	if e.Replace {
 		replace = "1"
@@ -55,7 +56,7 @@ func (s *Store) Enroll(ctx context.Context, e queue.Enrollment) (queue.Host, err
 	var labels packer
 	labels.strMap(e.Labels)
 	run := func(mode string) (row, error) {
-		v, err := s.evalPart(ctx, s.sc.enroll, p, keys, string(e.Host), string(e.PublicKey), token, replace, labels.String(), mode)
+		v, err := s.runPart(ctx, s.sc.enroll, p, keys, string(e.Host), string(e.PublicKey), token, replace, labels.String(), mode)
 		if err != nil {
 			return nil, about("host "+string(e.Host), err)
 		}
@@ -89,7 +90,7 @@ func (s *Store) Enroll(ctx context.Context, e queue.Enrollment) (queue.Host, err
 func (s *Store) useToken(ctx context.Context, e *queue.Enrollment, token string) (giveBack func(), err error) {
 	keys := []string{s.k.prefix + "tok:" + token}
 	pair := digest(string(e.Host), string(e.PublicKey))
-	v, err := s.eval(ctx, s.sc.token, keys, s.offset(), pair, e.Uses, micros(e.Expires), "take")
+	v, err := s.run(ctx, s.sc.token, keys, s.offset(), pair, e.Uses, micros(e.Expires), "take")
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (s *Store) useToken(ctx context.Context, e *queue.Enrollment, token string)
 	}
 	return func() {
 		// If this fails the use is lost, and the host's next try has it.
-		_, _ = s.eval(ctx, s.sc.token, keys, s.offset(), pair, e.Uses, micros(e.Expires), "give")
+		_, _ = s.run(ctx, s.sc.token, keys, s.offset(), pair, e.Uses, micros(e.Expires), "give")
 	}, nil
 }
 
@@ -133,14 +134,14 @@ func (s *Store) readHosts(ctx context.Context, ids []queue.HostID) ([]*queue.Hos
 	for i, id := range ids {
 		p := partition(id)
 		if calls[p] == nil {
-			keys := []string{s.k.part(p, "own"), s.k.part(p, "hosts"), s.k.part(p, "facts"), s.k.part(p, "gw")}
+			keys := []string{s.k.part(p, "own"), s.k.part(p, "hosts"), s.k.part(p, "facts"), s.k.part(p, "ses"), s.k.part(p, "gw")}
 			calls[p] = &call{sc: s.sc.hosts, keys: keys, args: []any{s.offset()}}
 			list = append(list, calls[p])
 		}
 		calls[p].args = append(calls[p].args, string(id))
 		places[p] = append(places[p], i)
 	}
-	if err := s.evalAll(ctx, list); err != nil {
+	if err := s.runAll(ctx, list); err != nil {
 		return nil, err
 	}
 	hosts := make([]*queue.Host, len(ids))
@@ -151,11 +152,11 @@ func (s *Store) readHosts(ctx context.Context, ids []queue.HostID) ([]*queue.Hos
 		r := row(c.val.([]any))
 		now, gateways := r.int(1), pairs(r.row(2))
 		for n, i := range places[p] {
-			own, record, facts := r.str(3+3*n), r.str(4+3*n), r.str(5+3*n)
+			own, record, facts, session := r.str(3+4*n), r.str(4+4*n), r.str(5+4*n), r.str(6+4*n)
 			if own == "" || record == "" {
 				continue
 			}
-			h, err := decodeHost(ids[i], own, record, facts, now, gateways)
+			h, err := decodeHost(ids[i], own, record, facts, session, now, gateways)
 			if err != nil {
 				return nil, failed("host "+string(ids[i]), err)
 			}
@@ -165,8 +166,8 @@ func (s *Store) readHosts(ctx context.Context, ids []queue.HostID) ([]*queue.Hos
 	return hosts, nil
 }
 
-func decodeHost(id queue.HostID, own, record, facts string, now int64, gateways map[string]int64) (*queue.Host, error) {
-	o, err := unpackRow(own)
+func decodeHost(id queue.HostID, own, record, facts, session string, now int64, gateways map[string]int64) (*queue.Host, error) {
+	o, err := unpackFields(own)
 	if err != nil {
 		return nil, err
 	}
@@ -174,8 +175,14 @@ func decodeHost(id queue.HostID, own, record, facts string, now int64, gateways 
 	if err != nil {
 		return nil, err
 	}
+	var e row // none before its first session
+	if session != "" {
+		if e, err = unpackFields(session); err != nil {
+			return nil, err
+		}
+	}
 	h := &queue.Host{ID: id, Incarnation: o.int(oIncarnation), Labels: r.strMap(hLabels), Revoked: o.int(oRevoked) == 1,
-		EnrolledAt: moment(r.int(hEnrolled)), Presence: presence(o, now, gateways)}
+		EnrolledAt: moment(r.int(hEnrolled)), Presence: presence(o, e, now, gateways)}
 	if key := r.str(hKey); key != "" {
 		h.PublicKey = ed25519.PublicKey(key)
 	}
@@ -189,9 +196,9 @@ func decodeHost(id queue.HostID, own, record, facts string, now int64, gateways 
 
 // presence tells from a host's session and the gateways' lives whether it is
 // online, and since when.
-func presence(o row, now int64, gateways map[string]int64) queue.Presence {
+func presence(o, e row, now int64, gateways map[string]int64) queue.Presence {
 	p := queue.Presence{Transport: queue.Transport(o.str(oTransport)), Gateway: o.str(oGateway), Session: o.int(oEpoch),
-		Since: moment(o.int(oSince)), AgentVersion: o.str(oAgent), BootID: o.str(oBoot), Generation: o.str(oGeneration),
+		Since: moment(e.int(eSince)), AgentVersion: e.str(eAgent), BootID: e.str(eBoot), Generation: e.str(eGeneration),
 		DuplicateSince: moment(o.int(oDuplicate))}
 	for lane, n := range o.dict(oSlots) {
 		if p.Slots == nil {
@@ -210,7 +217,7 @@ func presence(o row, now int64, gateways map[string]int64) queue.Presence {
 		p.Due = moment(until)
 	}
 	p.Online = until > now
-	if !p.Online && until > o.int(oSince) {
+	if !p.Online && until > e.int(eSince) {
 		p.Since = moment(until)
 	}
 	return p
@@ -261,7 +268,7 @@ func (s *Store) Label(ctx context.Context, id queue.HostID, patch queue.LabelPat
 		}
 		var packed packer
 		packed.strMap(labels)
-		v, err := s.eval(ctx, s.sc.label, keys, string(id), old, packed.String())
+		v, err := s.run(ctx, s.sc.label, keys, string(id), old, packed.String())
 		if err != nil {
 			return queue.Host{}, err
 		}
@@ -291,8 +298,8 @@ func (s *Store) bar(ctx context.Context, id queue.HostID, how string) error {
 	}
 	defer s.leave()
 	p := partition(id)
-	keys := []string{s.k.queue(p, id), s.k.part(p, "hosts"), s.k.part(p, "ver"), s.k.part(p, "facts"), s.k.part(p, "drain")}
-	v, err := s.evalPart(ctx, s.sc.bar, p, keys, string(id), how)
+	keys := []string{s.k.queue(p, id), s.k.part(p, "hosts"), s.k.part(p, "ver"), s.k.part(p, "facts"), s.k.part(p, "drain"), s.k.part(p, "ses")}
+	v, err := s.runPart(ctx, s.sc.bar, p, keys, string(id), how)
 	if err != nil {
 		return about("host "+string(id), err)
 	}

@@ -257,7 +257,7 @@ func (s *Store) moving(ctx context.Context, ids []queue.JobID, infos []*jobInfo)
 				}
 			}
 			if fields != nil {
-				cmds[part] = p.HMGet(ctx, s.k.part(part, "js"), fields...)
+				cmds[part] = p.HMGet(ctx, s.k.part(part, "d"), fields...)
 			}
 		}
 	})
@@ -284,7 +284,7 @@ func (s *Store) moving(ctx context.Context, ids []queue.JobID, infos []*jobInfo)
 				continue
 			}
 			if text, ok := cmd.Val()[n].(string); ok {
-				r, err := unpackRow(text)
+				r, err := unpackFields(text)
 				if err != nil {
 					return nil, nil, failed("job", err)
 				}

@@ -12,7 +12,7 @@ import (
 const Partitions = 128
 
 // schema is the version of the layout in the package comment.
-const schema = 1
+const schema = 2
 
 // tags are the hash tags of the partitions: tag p is in the middle of the p-th
 // of 128 equal ranges of the 16384 cluster slots, so that however many masters
@@ -29,7 +29,7 @@ su7 3hq h9a daw 6ov la afp 846 7y7 3l1 5za 1og 6k6 g0h ab0 09n
 // partKeys are the keys that every script of a partition takes first, in this
 // order; see lua/common.lua.
 func partKeys() []string {
-	return []string{"x", "js", "jb", "own", "lease", "expiry", "delayed", "ready", "clock", "gw"}
+	return []string{"d", "own", "lease", "expiry", "delayed", "ready"}
 }
 
 // keyspace makes key names.
@@ -101,7 +101,7 @@ func splitField(f string) (queue.HostID, queue.JobID, bool) {
 	return queue.HostID(f[:i]), queue.JobID(f[i+1:]), true
 }
 
-// shardSize is how many state bytes one field of jb holds.
+// shardSize is how many state bytes one field of d holds.
 const shardSize = 128
 
 func shardField(j queue.JobID, n int) string { return string(j) + ":" + strconv.Itoa(n) }

@@ -9,28 +9,34 @@ import (
 	"github.com/rexgate/rexgate/queue"
 )
 
-// Bounds of a lane: its workers, each with one pipeline on the way, and what a
-// pipeline, and a script in it, hold at most.
+// Bounds of a lane, which has one pipeline on the way, and what that, and a function's
+// call in it, hold at most.
 const (
-	laneWorkers = 2
+	masterLanes = 2
 	laneCalls   = 1024
 	laneBytes   = 1 << 20
-	scriptCalls = 16 // a millisecond or so
+	scriptCalls = 32 // a millisecond or so
 	scriptKeys  = 256
 	scriptBytes = 256 << 10
 )
 
 // lanes gather the calls of concurrent goroutines: those to one partition into one
-// script, those to one master into one pipeline. While one pipeline is on
-// the way, the next fills up; nothing waits for company. What is queued is bounded
-// by the callers, who all wait.
+// call of a function, those to one master into one pipeline. While one pipeline is on
+// the way, the next fills up; nothing waits for company. A master has two lanes, each for half of the
+// partitions, so that one is filled and read while the other is served, and all that waits for a
+// partition still comes together. What is queued is bounded by the callers, who all wait.
 type lanes struct {
 	s    *Store
 	quit chan struct{}
 	wg   sync.WaitGroup
 
 	mu sync.Mutex
-	m  map[string]chan *laned // by the master's address; guarded by mu
+	m  map[laneID]chan *laned // guarded by mu
+}
+
+type laneID struct {
+	master string // its address
+	n      int
 }
 
 // laned is one call of a busy verb, for one host: see every() in lua/execution.lua.
@@ -48,7 +54,7 @@ type laned struct {
 }
 
 func newLanes(s *Store) *lanes {
-	return &lanes{s: s, quit: make(chan struct{}), m: make(map[string]chan *laned)}
+	return &lanes{s: s, quit: make(chan struct{}), m: make(map[laneID]chan *laned)}
 }
 
 // close ends the workers; no call may be under way.
@@ -59,13 +65,13 @@ func (l *lanes) close() {
 
 // do runs a call and waits for its answer, or for ctx.
 func (l *lanes) do(ctx context.Context, c *laned) (row, error) {
-	node, err := l.node(ctx, l.s.k.base[c.p][0])
+	node, err := l.s.master(ctx, l.s.k.base[c.p][0])
 	if err != nil {
 		return nil, failed(c.sc.name, err)
 	}
 	c.ctx, c.done = ctx, make(chan struct{})
 	select {
-	case l.lane(node) <- c:
+	case l.lane(node, c.p%masterLanes) <- c:
 	case <-ctx.Done():
 		return nil, failed(c.sc.name, ctx.Err())
 	}
@@ -76,7 +82,7 @@ func (l *lanes) do(ctx context.Context, c *laned) (row, error) {
 	}
 	if l.alone(c.err) {
 		// Its slot or master is on its way elsewhere: the others needn't wait for that.
-		v, err := l.s.eval(ctx, c.sc, l.s.k.with(c.p, c.keys...), l.s.verb(c.sc), c.call)
+		v, err := l.s.run(ctx, c.sc, l.s.k.with(c.p, c.keys...), l.s.offset(), c.call)
 		if err != nil {
 			return nil, err
 		}
@@ -87,31 +93,18 @@ func (l *lanes) do(ctx context.Context, c *laned) (row, error) {
 
 // alone tells whether a call that failed is to be repeated by itself.
 func (l *lanes) alone(err error) bool {
-	return err != nil && (noScript(err) || passing(err) || l.s.cluster && !errors.Is(err, context.Canceled))
+	return err != nil && (noFunction(err) || passing(err) || l.s.cluster && !errors.Is(err, context.Canceled))
 }
 
-// node gives the master of a key.
-func (l *lanes) node(ctx context.Context, key string) (*redis.Client, error) {
-	switch c := l.s.rdb.(type) {
-	case *redis.ClusterClient:
-		return c.MasterForKey(ctx, key)
-	case *redis.Client:
-		return c, nil
-	}
-	return nil, errors.New("unknown kind of client")
-}
-
-func (l *lanes) lane(node *redis.Client) chan *laned {
-	addr := node.Options().Addr
+func (l *lanes) lane(node *redis.Client, n int) chan *laned {
+	key := laneID{node.Options().Addr, n}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ch, ok := l.m[addr]
+	ch, ok := l.m[key]
 	if !ok {
 		ch = make(chan *laned, laneCalls)
-		l.m[addr] = ch
-		for range laneWorkers {
-			l.wg.Go(func() { l.work(node, ch) })
-		}
+		l.m[key] = ch
+		l.wg.Go(func() { l.work(node, ch) })
 	}
 	return ch
 }
@@ -146,11 +139,11 @@ func (l *lanes) send(node *redis.Client, batch []*laned) {
 	pipe := node.Pipeline()
 	for i, g := range groups {
 		keys, args := l.s.k.with(g[0].p), make([]any, 1, len(g)+1)
-		args[0] = l.s.verb(g[0].sc)
+		args[0] = l.s.offset()
 		for _, c := range g {
 			keys, args = append(keys, c.keys...), append(args, c.call)
 		}
-		cmds[i] = pipe.EvalSha(ctx, g[0].sc.sha, keys, args...)
+		cmds[i] = pipe.FCall(ctx, g[0].sc.function, keys, args...)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, g := range groups {

@@ -40,7 +40,7 @@ func TestGroup(t *testing.T) {
 		}
 		got = append(got, text+":"+fmt.Sprint(len(g)))
 	}
-	want := "lease1:16 lease1:4 lease2:1 record1:1 record1:1 record1:1 record3:1 record3:1"
+	want := "lease1:20 lease2:1 record1:1 record1:1 record1:1 record3:1 record3:1"
 	if s := strings.Join(got, " "); s != want {
 		t.Errorf("groups %s, want %s", s, want)
 	}

@@ -218,7 +218,7 @@ func TestReconcileRepairs(t *testing.T) {
 	rdb, k, id := b.s.rdb, b.s.k, string(n.Job.ID)
 	member := field(host, n.Job.ID)
 	damage := map[string]func() error{
-		"state byte":           func() error { return rdb.HSet(b.ctx, k.part(p, "jb"), id+":0", "s").Err() },
+		"state byte":           func() error { return rdb.HSet(b.ctx, k.part(p, "d"), id+":0", "s").Err() },
 		"missing in the queue": func() error { return rdb.Del(b.ctx, k.queue(p, host)).Err() },
 		"left in lease": func() error {
 			return rdb.Do(b.ctx, "ZADD", k.part(p, "lease"), 1e17, member).Err()
@@ -227,20 +227,20 @@ func TestReconcileRepairs(t *testing.T) {
 		"missing in ready":  func() error { return rdb.ZRem(b.ctx, k.part(p, "ready"), "gw\x00"+string(host)).Err() },
 		"left in delayed":   func() error { return rdb.Do(b.ctx, "ZADD", k.part(p, "delayed"), 1e17, member).Err() },
 		"counter of q": func() error {
-			v, err := rdb.HGet(b.ctx, k.part(p, "js"), "c"+id).Result()
+			v, err := rdb.HGet(b.ctx, k.part(p, "d"), "c"+id).Result()
 			if err != nil {
 				return err
 			}
-			r, err := unpackRow(v)
+			r, err := unpackFields(v)
 			if err != nil {
 				return err
 			}
 			var m packer
-			m.array(8).int(r.int(cCursor)).str("a").str("").int(0).int(0).int(0).int(r.int(cRec)).array(12).int(7).int(9)
+			m.int(r.int(cCursor)).str("a").str("").int(0).int(0).int(0).int(r.int(cRec)).array(12).int(7).int(9)
 			for range 10 {
 				m.int(0)
 			}
-			return rdb.HSet(b.ctx, k.part(p, "js"), "c"+id, m.String()).Err()
+			return rdb.HSet(b.ctx, k.part(p, "d"), "c"+id, m.String()).Err()
 		},
 	}
 	for want, do := range damage {
@@ -258,7 +258,7 @@ func TestReconcileRepairs(t *testing.T) {
 	if err != nil || len(l.Deliveries) != 1 {
 		t.Errorf("Lease after the repairs: %+v, %v", l, err)
 	}
-	b.must(rdb.HDel(b.ctx, k.part(p, "x"), member).Err())
+	b.must(rdb.HDel(b.ctx, k.part(p, "d"), member).Err())
 	repairs, err := b.s.Reconcile(b.ctx, 10)
 	if err != nil || !strings.Contains(strings.Join(repairs, "\n"), "its record is missing") {
 		t.Errorf("a lost record: %q, %v", repairs, err)

@@ -39,6 +39,8 @@ type Options struct {
 	// ClockOffset, if set, is added to Redis' clock wherever the store looks at it. It is
 	// for tests, which needn't wait that way.
 	ClockOffset func() time.Duration
+
+	slow bool // see loadScripts; for tests
 }
 
 // Validate tells what is wrong with the options, as far as can be told without a

@@ -36,6 +36,15 @@ func (p *packer) int(v int64) *packer {
 	return p
 }
 
+func (p *packer) bool(v bool) *packer {
+	if v {
+		p.b = append(p.b, 0xc3)
+	} else {
+		p.b = append(p.b, 0xc2)
+	}
+	return p
+}
+
 func (p *packer) str(s string) *packer {
 	switch n := len(s); {
 	case n < 32:
@@ -110,6 +119,20 @@ func unpackRow(s string) (row, error) {
 		return nil, fmt.Errorf("packed value of %d bytes isn't an array", len(s))
 	}
 	return a, nil
+}
+
+// unpackFields reads values that stand one after the other with no array around
+// them, as records, hosts and jobs are kept.
+func unpackFields(s string) (row, error) {
+	u := unpacker{s: s}
+	r := make(row, 0, 32)
+	for u.i < len(s) {
+		r = append(r, u.value(0))
+		if u.err != nil {
+			return nil, u.err
+		}
+	}
+	return r, nil
 }
 
 type unpacker struct {

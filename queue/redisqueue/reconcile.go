@@ -59,7 +59,7 @@ func (s *Store) verifyJob(ctx context.Context, id queue.JobID) (repairs []string
 		return nil, err
 	}
 	run := func(calls []*call) error {
-		err := s.evalAll(ctx, calls)
+		err := s.runAll(ctx, calls)
 		for _, c := range calls {
 			lines, _ := c.val.([]any)
 			for i := range lines {
@@ -101,5 +101,5 @@ func (s *Store) verifyCall(id queue.JobID, p int, targets []queue.Target, from i
 		queues = append(queues, s.k.queue(p, t.Host))
 		args = append(args, from+i, string(t.Host), t.Incarnation)
 	}
-	return &call{sc: s.sc.verify, keys: s.k.with(p, queues...), args: s.args(s.sc.verify, args)}
+	return &call{sc: s.sc.verify, keys: s.k.with(p, queues...), args: s.args(args)}
 }

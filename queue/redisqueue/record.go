@@ -7,14 +7,15 @@ import (
 	"github.com/rexgate/rexgate/queue"
 )
 
-// Fields of a record in x, as lua/common.lua has them.
+// Fields of a record in x, as lua/common.lua has them. A record ends with the
+// last that the execution came to have.
 const (
-	xState, xIndex, xIncarnation, xWait, xReleased                 = 1, 2, 3, 4, 5
-	xUntil, xLeased, xAccepted, xStarted, xFinished                = 6, 7, 8, 9, 10
-	xCancelled, xWhy, xDeliveries, xGeneration, xPosition, xStored = 11, 12, 13, 14, 15, 16
-	xToken, xMessage, xSession, xCancelMessage, xExit, xSignal     = 17, 18, 19, 20, 21, 22
-	xReason, xAt, xLate, xOut, xErr, xDropped, xGap                = 23, 24, 25, 26, 27, 28, 29
-	xDeleted, xInline, xSegments                                   = 30, 31, 32
+	xState, xIndex, xIncarnation, xWait, xReleased, xUntil          = 1, 2, 3, 4, 5, 6
+	xLeased, xDeliveries, xMessage, xSession, xToken                = 7, 8, 9, 10, 11
+	xAccepted, xGeneration, xPosition, xStored, xStarted, xFinished = 12, 13, 14, 15, 16, 17
+	xExit, xSignal, xReason, xAt, xOut, xErr, xInline, xCancelled   = 18, 19, 20, 21, 22, 23, 24, 25
+	xWhy, xCancelMessage, xDropped, xGap, xDeleted, xSegments       = 26, 27, 28, 29, 30, 31
+	xLate                                                           = 32
 )
 
 // Fields of the moving part of a job in a partition.

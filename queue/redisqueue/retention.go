@@ -82,7 +82,7 @@ func (w *sweep) count(ctx context.Context) error {
 		}
 		rec += infos[i].job.ScriptSize
 		keys := []string{s.k.jobs("live"), s.k.jobs("done"), s.k.jobs("outs"), s.k.jobs("sizes"), s.k.jobs("totals")}
-		if _, err := s.eval(ctx, s.sc.ended, keys, string(id), last, out, rec); err != nil {
+		if _, err := s.run(ctx, s.sc.ended, keys, string(id), last, out, rec); err != nil {
 			return err
 		}
 	}
@@ -143,7 +143,7 @@ func (w *sweep) gone(ctx context.Context, id queue.JobID, mode string) error {
 	for _, name := range []string{"all", "del", "outdel", "done", "outs", "time", "open", "driver", "idem", "sizes", "totals"} {
 		keys = append(keys, s.k.jobs(name))
 	}
-	v, err := s.eval(ctx, s.sc.gone, keys, s.offset(), string(id), mode, member)
+	v, err := s.run(ctx, s.sc.gone, keys, s.offset(), string(id), mode, member)
 	if err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (w *sweep) clearRecords(ctx context.Context) error {
 		if err != nil || !done {
 			return err
 		}
-		if _, err := s.eval(ctx, s.sc.drop, []string{s.k.job(id)}, r.int(1)); err != nil {
+		if _, err := s.run(ctx, s.sc.drop, []string{s.k.job(id)}, r.int(1)); err != nil {
 			return err
 		}
 		if err := s.rdb.HDel(ctx, s.k.jobs("del"), name).Err(); err != nil {
@@ -229,7 +229,7 @@ func (w *sweep) erase(ctx context.Context, info *jobInfo, attempt int64, mode st
 
 func (w *sweep) erasePart(ctx context.Context, info *jobInfo, p int, attempt int64, mode string) (bool, error) {
 	s, id := w.s, info.job.ID
-	base := []string{s.k.part(p, "js"), s.k.part(p, "jb"), s.k.part(p, "x"), s.k.targets(p, id)}
+	base := []string{s.k.part(p, "d"), s.k.targets(p, id)}
 	targets, err := s.partTargets(ctx, info, p)
 	if queue.CodeOf(err) == queue.NotFound {
 		return true, nil // it has been here already
@@ -249,7 +249,7 @@ func (w *sweep) erasePart(ctx context.Context, info *jobInfo, p int, attempt int
 			keys = append(keys, s.k.output(p, t.Host, id))
 			args = append(args, string(t.Host))
 		}
-		v, err := s.eval(ctx, s.sc.erase, keys, args...)
+		v, err := s.run(ctx, s.sc.erase, keys, args...)
 		if err != nil {
 			return false, err
 		}
@@ -299,15 +299,15 @@ func (w *sweep) clearSubmits(ctx context.Context) error {
 func (s *Store) clearSubmit(ctx context.Context, id queue.JobID, attempt int64) error {
 	calls := make([]*call, Partitions)
 	for p := range calls {
-		keys := []string{s.k.part(p, "js"), s.k.part(p, "jb"), s.k.targets(p, id)}
+		keys := []string{s.k.part(p, "d"), s.k.targets(p, id)}
 		calls[p] = &call{sc: s.sc.wipe, keys: keys, args: []any{string(id), attempt}}
 	}
-	if err := s.evalAll(ctx, calls); err != nil {
+	if err := s.runAll(ctx, calls); err != nil {
 		return err
 	}
-	if _, err := s.eval(ctx, s.sc.drop, []string{s.k.job(id)}, attempt); err != nil {
+	if _, err := s.run(ctx, s.sc.drop, []string{s.k.job(id)}, attempt); err != nil {
 		return err
 	}
-	_, err := s.eval(ctx, s.sc.abort, []string{s.k.jobs("pending")}, string(id), "", strconv.FormatInt(attempt, 10))
+	_, err := s.run(ctx, s.sc.abort, []string{s.k.jobs("pending")}, string(id), "", strconv.FormatInt(attempt, 10))
 	return err
 }

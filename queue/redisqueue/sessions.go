@@ -36,7 +36,7 @@ func (s *Store) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, error)
 	}
 	p := partition(c.Host)
 	r, err := s.lanes.do(ctx, &laned{sc: s.sc.claim, p: p, host: c.Host,
-		keys: []string{s.k.queue(p, c.Host), s.k.part(p, "facts")}, call: packClaim(&c, own, string(facts))})
+		keys: []string{s.k.queue(p, c.Host), s.k.part(p, "ses"), s.k.part(p, "facts"), s.k.part(p, "gw")}, call: packClaim(&c, own, string(facts))})
 	if err != nil {
 		return queue.Claimed{}, about("host "+string(c.Host), err)
 	}
@@ -57,7 +57,7 @@ func (s *Store) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, error)
 
 func packClaim(c *queue.Claim, inHand []queue.InHand, facts string) string {
 	var b packer
-	b.array(14).str(string(c.Host)).int(2).int(c.Incarnation).str(c.Gateway).str(string(c.Transport)).int(c.Due.Microseconds()).
+	b.array(14).str(string(c.Host)).int(4).int(c.Incarnation).str(c.Gateway).str(string(c.Transport)).int(c.Due.Microseconds()).
 		str(c.AgentVersion).str(c.BootID).str(c.Generation).int(c.Position).str(c.Nonce)
 	b.dict(len(c.Slots))
 	for lane, n := range c.Slots {
@@ -80,8 +80,8 @@ func (s *Store) Release(ctx context.Context, host queue.HostID, session int64) e
 	defer s.leave()
 	p := partition(host)
 	var b packer
-	b.array(3).str(string(host)).int(1).int(session)
-	_, err := s.lanes.do(ctx, &laned{sc: s.sc.release, p: p, host: host, keys: []string{s.k.queue(p, host)}, call: b.String()})
+	b.array(3).str(string(host)).int(2).int(session)
+	_, err := s.lanes.do(ctx, &laned{sc: s.sc.release, p: p, host: host, keys: []string{s.k.queue(p, host), s.k.part(p, "ses")}, call: b.String()})
 	return err
 }
 
@@ -96,10 +96,11 @@ func (s *Store) Lease(ctx context.Context, f queue.Fetch) (queue.Fetched, error)
 	if ttl <= 0 {
 		ttl = queue.DefaultLeaseTTL
 	}
-	var b packer
-	b.array(9).str(string(f.Host)).int(1).int(f.Session).str(f.Gateway).int(f.After).int(int64(max(f.Max, 0))).
-		int(ttl.Microseconds()).int(f.Due.Microseconds()).str(rand.Text())
+	seed, from := rand.Text(), ""
 	for {
+		var b packer
+		b.array(10).str(string(f.Host)).int(1).int(f.Session).str(f.Gateway).int(f.After).int(int64(max(f.Max, 0))).
+			int(ttl.Microseconds()).int(f.Due.Microseconds()).str(seed).str(from)
 		r, err := s.lanes.do(ctx, &laned{sc: s.sc.lease, p: p, host: f.Host, keys: []string{s.k.queue(p, f.Host)}, call: b.String()})
 		if err != nil {
 			return queue.Fetched{}, about("host "+string(f.Host), err)
@@ -107,6 +108,8 @@ func (s *Store) Lease(ctx context.Context, f queue.Fetch) (queue.Fetched, error)
 		if r.str(1) == "ok" {
 			return s.fetched(ctx, p, f.Host, r)
 		}
+		from = r.str(2)
+		seed = rand.Text()
 	}
 }
 
@@ -117,9 +120,9 @@ func (s *Store) fetched(ctx context.Context, p int, host queue.HostID, r row) (q
 	if len(list) == 0 {
 		return f, nil
 	}
-	ids := make([]queue.JobID, len(list))
-	for i := range list {
-		ids[i] = queue.JobID(list.row(i + 1).str(3))
+	ids := make([]queue.JobID, len(list)/4)
+	for i := range ids {
+		ids[i] = queue.JobID(list.str(4*i + 3))
 	}
 	infos, err := s.infos(ctx, ids)
 	if err != nil {
@@ -129,13 +132,15 @@ func (s *Store) fetched(ctx context.Context, p int, host queue.HostID, r row) (q
 		if info == nil {
 			continue // its job is being removed; the lease lapses
 		}
-		d := list.row(i + 1)
-		record, err := unpackRow(d.str(4))
+		record, err := unpackFields(list.str(4*i + 4))
 		if err != nil {
 			return f, failed("lease", err)
 		}
-		f.Deliveries = append(f.Deliveries, queue.Delivery{N: d.int(1), Cancel: d.int(2) == 1,
-			Execution: info.execution(p, host, record), Token: d.str(5)})
+		d := queue.Delivery{N: list.int(4*i + 1), Cancel: list.int(4*i+2) == 1, Execution: info.execution(p, host, record)}
+		if !d.Cancel {
+			d.Token = record.str(xToken)
+		}
+		f.Deliveries = append(f.Deliveries, d)
 	}
 	return f, nil
 }
@@ -159,5 +164,5 @@ func (s *Store) Alive(ctx context.Context, gateway string, ttl time.Duration) er
 	for p := range calls {
 		calls[p] = &call{sc: s.sc.alive, keys: []string{s.k.part(p, "gw")}, args: []any{s.offset(), gateway, ttl.Microseconds()}}
 	}
-	return s.evalAll(ctx, calls)
+	return s.runAll(ctx, calls)
 }

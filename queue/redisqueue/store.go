@@ -19,6 +19,7 @@ type Store struct {
 	k       *keyspace
 	sc      *scripts
 	opts    Options
+	missing *missing
 	lanes   *lanes
 	hinter  *hinter
 	room    room
@@ -45,7 +46,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc, err := loadScripts()
+	sc, err := loadScripts(!o.slow)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +55,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	_, cluster := rdb.(*redis.ClusterClient)
-	s := &Store{rdb: rdb, cluster: cluster, k: newKeyspace(prefix), sc: sc, opts: o}
+	s := &Store{rdb: rdb, cluster: cluster, k: newKeyspace(prefix), sc: sc, opts: o, missing: newMissing()}
 	err = s.masters(ctx, func(ctx context.Context, node *redis.Client) error {
 		if err := check(ctx, node, cluster); err != nil {
 			return err

@@ -30,11 +30,7 @@ func (s *Store) Submit(ctx context.Context, n queue.NewJob) (j queue.Job, create
 	if err := n.Validate(); err != nil {
 		return j, false, err
 	}
-	sub := submission{s: s, n: n, nonce: rand.Text()}
-	if n.IdempotencyKey != "" {
-		sum := sha256.Sum256([]byte(n.IdempotencyKey))
-		sub.idem = hex.EncodeToString(sum[:])
-	}
+	sub := submission{s: s, n: n, nonce: rand.Text(), idem: idemField(n.IdempotencyKey)}
 	for {
 		there, err := sub.begin(ctx)
 		if err == nil && there == nil {
@@ -53,6 +49,40 @@ func (s *Store) Submit(ctx context.Context, n queue.NewJob) (j queue.Job, create
 		}
 		return sub.job, true, nil
 	}
+}
+
+// idemField is an idempotency key's field in idem; "" for no key.
+func idemField(key string) string {
+	if key == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
+}
+
+// Repeat finds the job that was submitted under an idempotency key.
+func (s *Store) Repeat(ctx context.Context, key, digest string) (j queue.Job, found bool, err error) {
+	if err := s.enter(); err != nil {
+		return j, false, err
+	}
+	defer s.leave()
+	if key == "" {
+		return j, false, nil
+	}
+	v, err := s.run(ctx, s.sc.repeated, []string{s.k.jobs("all"), s.k.jobs("idem")}, idemField(key))
+	if err != nil {
+		return j, false, err
+	}
+	r := row(v.([]any))
+	if r.str(1) == "none" || r.str(4) == "" {
+		return j, false, nil
+	}
+	sub := submission{s: s, n: queue.NewJob{Digest: digest}}
+	j, _, err = sub.known(ctx, sub.existing(r), nil)
+	if queue.CodeOf(err) == queue.NotFound {
+		return queue.Job{}, false, nil // removed just now
+	}
+	return j, err == nil, err
 }
 
 // errAgain: another call of the same job took over; look what became of it.
@@ -83,7 +113,7 @@ func (b *submission) reset() {
 func (b *submission) begin(ctx context.Context) (there *existing, err error) {
 	k := b.s.k
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		v, err := b.s.eval(ctx, b.s.sc.begin, []string{k.jobs("all"), k.jobs("pending"), k.jobs("idem")},
+		v, err := b.s.run(ctx, b.s.sc.begin, []string{k.jobs("all"), k.jobs("pending"), k.jobs("idem")},
 			b.s.offset(), b.id(), b.idem, b.nonce, submitTimeout.Microseconds())
 		if err != nil {
 			return nil, err
@@ -185,13 +215,14 @@ func (b *submission) prepare(ctx context.Context) error {
 		p := parts[i]
 		n := b.counts[p]
 		f, m := fixed, moving
-		f.array(8).int(b.now).int(b.now).str(laneKey(spec.Lane)).int(int64(spec.Priority)).
-			int(micros(spec.NotBefore)).int(spec.PickupTimeout.Microseconds()).int(silence).int(int64(n))
-		m.array(8).int(0).str("a").str("").int(0).int(0).int(0).int(0).array(12).int(int64(n))
+		f.int(b.now).int(b.now).str(laneKey(spec.Lane)).int(int64(spec.Priority)).
+			int(micros(spec.NotBefore)).int(spec.PickupTimeout.Microseconds()).int(silence).int(int64(n)).
+			int(spec.OutputBound()).int(0)
+		m.int(0).str("a").str("").int(0).int(0).int(0).int(0).array(12).int(int64(n))
 		for range 11 {
 			m.int(0)
 		}
-		_, err := s.eval(ctx, s.sc.prepare, []string{s.k.part(p, "js"), s.k.part(p, "jb"), s.k.targets(p, b.n.Job.ID)},
+		_, err := s.run(ctx, s.sc.prepare, []string{s.k.part(p, "d"), s.k.targets(p, b.n.Job.ID)},
 			b.id(), b.now, f.String(), m.String(), encodeTargets(b.split[p]), n)
 		return err
 	})
@@ -209,7 +240,7 @@ func (b *submission) checkTargets(ctx context.Context) error {
 			calls = append(calls, &call{sc: b.s.sc.check, keys: []string{b.s.k.part(p, "own")}, args: args})
 		}
 	}
-	if err := b.s.evalAll(ctx, calls); err != nil {
+	if err := b.s.runAll(ctx, calls); err != nil {
 		return err
 	}
 	bad := make(map[string]bool)
@@ -236,7 +267,7 @@ func (b *submission) commit(ctx context.Context) (*existing, error) {
 	var r packer
 	r.array(7).str(b.nonce).int(b.now).str(encodeCounts(b.counts[:])).str("a").str("").int(0).str(b.idem)
 	keys := []string{k.jobs("all"), k.jobs("pending"), k.jobs("idem"), k.jobs("open"), k.jobs("time"), k.jobs("live")}
-	v, err := b.s.eval(ctx, b.s.sc.commit, keys, b.id(), b.nonce, r.String(), b.idem, b.n.Digest, timeMember(b.now, b.n.Job.ID), b.now)
+	v, err := b.s.run(ctx, b.s.sc.commit, keys, b.id(), b.nonce, r.String(), b.idem, b.n.Digest, timeMember(b.now, b.n.Job.ID), b.now)
 	if err != nil {
 		return nil, err
 	}
@@ -259,7 +290,7 @@ func (s *Store) abort(ctx context.Context, id queue.JobID, nonce string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	// If this fails too, the same happens later, by age.
-	_, _ = s.eval(ctx, s.sc.abort, []string{s.k.jobs("pending")}, string(id), nonce)
+	_, _ = s.run(ctx, s.sc.abort, []string{s.k.jobs("pending")}, string(id), nonce)
 }
 
 // timeMember orders jobs by age in the listing.

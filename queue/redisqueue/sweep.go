@@ -24,7 +24,7 @@ func (s *Store) Sweep(ctx context.Context, budget int, r queue.Retention) (queue
 		calls[i] = w.tick((start + i) % Partitions)
 	}
 	// A partition that is out of reach doesn't keep the others waiting.
-	err := s.evalAll(ctx, calls)
+	err := s.runAll(ctx, calls)
 	dueErr := each(Partitions, s.width, func(i int) error {
 		if calls[i].err != nil {
 			return nil
@@ -62,7 +62,7 @@ func (w *sweep) take(n int) int {
 }
 
 func (w *sweep) tick(p int) *call {
-	return &call{sc: w.s.sc.tick, keys: w.s.k.with(p, w.s.k.part(p, "drain")), args: w.s.args(w.s.sc.tick, []any{sweepStep})}
+	return &call{sc: w.s.sc.tick, keys: w.s.k.with(p, w.s.k.part(p, "drain")), args: w.s.args([]any{sweepStep})}
 }
 
 // dueItem is an entry of lease, expiry or delayed whose time has come.
@@ -104,7 +104,7 @@ func (w *sweep) partition(ctx context.Context, p int, ticked any) error {
 			return nil
 		}
 		c := w.tick(p)
-		v, err := w.s.eval(ctx, c.sc, c.keys, c.args...)
+		v, err := w.s.run(ctx, c.sc, c.keys, c.args...)
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func (w *sweep) due(ctx context.Context, p int, items []dueItem) error {
 		queues[i] = w.s.k.queue(p, it.host)
 		args = append(args, it.kind, string(it.host), string(it.job))
 	}
-	v, err := w.s.evalPart(ctx, w.s.sc.due, p, queues, args...)
+	v, err := w.s.runPart(ctx, w.s.sc.due, p, queues, args...)
 	if err != nil {
 		return err
 	}
@@ -144,13 +144,13 @@ func (w *sweep) drain(ctx context.Context, p int, hosts row) error {
 			if n == 0 {
 				return nil
 			}
-			v, err := w.s.evalPart(ctx, w.s.sc.drain, p, []string{w.s.k.queue(p, host), w.s.k.part(p, "drain")}, string(host), n)
+			v, err := w.s.runPart(ctx, w.s.sc.drain, p, []string{w.s.k.queue(p, host), w.s.k.part(p, "drain")}, string(host), n)
 			if err != nil {
 				return err
 			}
 			r := row(v.([]any))
-			w.s.hinter.send(r.row(2))
-			if int(r.int(1)) < n {
+			w.s.hinter.send(r.row(3))
+			if r.int(2) == 0 {
 				break
 			}
 		}

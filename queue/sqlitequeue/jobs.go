@@ -117,7 +117,7 @@ func jobNumber(c *sqlite.Conn, id queue.JobID) (n int64, err error) {
 
 // readInfo is tx.job for readers.
 func readInfo(c *sqlite.Conn, id queue.JobID) (j *jobInfo, outputGone bool, err error) {
-	_, err = one(c, func(st *sqlite.Stmt) { j, outputGone = readJobInfo(st), st.ColumnBool(9) },
+	_, err = one(c, func(st *sqlite.Stmt) { j, outputGone = readJobInfo(st), st.ColumnBool(10) },
 		`SELECT `+jobInfoColumns+`, output_gone FROM job JOIN progress ON job = n WHERE id = ? AND visible = 1`, id)
 	if err == nil && j == nil {
 		err = jobNotFound(id)

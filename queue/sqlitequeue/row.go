@@ -86,7 +86,7 @@ func (r *row) scan(st *sqlite.Stmt) error {
 func (r *row) identify(j *jobInfo, host queue.HostID) {
 	r.job = j
 	r.Job, r.Host = j.id, host
-	r.Lane, r.Priority = j.spec.Lane, j.spec.Priority
+	r.Lane, r.Priority, r.Bound = j.spec.Lane, j.spec.Priority, j.spec.OutputBound()
 	if !r.ReleasedAt.IsZero() {
 		r.NotBefore = j.spec.NotBefore
 	}

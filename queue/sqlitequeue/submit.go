@@ -84,7 +84,7 @@ func (s *Store) Submit(ctx context.Context, n queue.NewJob) (j queue.Job, create
 		return j, false, s.domain(err)
 	}
 	defer end()
-	if j, found, err := s.submitted(ctx, &n); err != nil || found {
+	if j, found, err := s.submitted(ctx, n.IdempotencyKey, n.Digest, n.Job.ID); err != nil || found {
 		return j, false, err
 	}
 	hosts, err := s.resolve(ctx, n.Targets)
@@ -95,25 +95,31 @@ func (s *Store) Submit(ctx context.Context, n queue.NewJob) (j queue.Job, create
 	return j, err == nil, err
 }
 
-// submitted finds the job that an earlier submit of the same has made.
-func (s *Store) submitted(ctx context.Context, n *queue.NewJob) (j queue.Job, found bool, err error) {
+// Repeat finds the job that was submitted under an idempotency key.
+func (s *Store) Repeat(ctx context.Context, key, digest string) (j queue.Job, found bool, err error) {
+	return s.submitted(ctx, key, digest, "")
+}
+
+// submitted finds the job that an earlier submit of the same key, or else of
+// the same id, has made.
+func (s *Store) submitted(ctx context.Context, key, wanted string, job queue.JobID) (j queue.Job, found bool, err error) {
 	var id, digest string
 	byKey := false
 	err = s.snapshot(ctx, func(c *sqlite.Conn) (err error) {
-		if n.IdempotencyKey != "" {
+		if key != "" {
 			byKey, err = one(c, func(st *sqlite.Stmt) { id, digest = st.ColumnText(0), st.ColumnText(1) },
-				`SELECT j.id, i.digest FROM idempotency i JOIN job j ON j.n = i.job WHERE i.key = ? AND j.visible = 1`, n.IdempotencyKey)
+				`SELECT j.id, i.digest FROM idempotency i JOIN job j ON j.n = i.job WHERE i.key = ? AND j.visible = 1`, key)
 		}
 		if err == nil && !byKey {
-			_, err = one(c, func(st *sqlite.Stmt) { id = st.ColumnText(0) }, `SELECT id FROM job WHERE id = ? AND visible = 1`, n.Job.ID)
+			_, err = one(c, func(st *sqlite.Stmt) { id = st.ColumnText(0) }, `SELECT id FROM job WHERE id = ? AND visible = 1`, job)
 		}
 		return err
 	})
 	switch {
 	case err != nil || id == "":
 		return j, false, err
-	case byKey && digest != n.Digest:
-		return j, false, queue.Errorf(queue.Conflict, "idempotency key %.60q: used before for another request (job %s)", n.IdempotencyKey, id)
+	case byKey && digest != wanted:
+		return j, false, queue.Errorf(queue.Conflict, "idempotency key %.60q: used before for another request (job %s)", key, id)
 	}
 	st, err := s.Job(ctx, queue.JobID(id))
 	return st.Job, true, err

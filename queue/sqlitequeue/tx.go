@@ -48,7 +48,7 @@ type cache struct {
 type jobInfo struct {
 	n       int64
 	id      queue.JobID
-	spec    queue.Spec // lane, priority and times only
+	spec    queue.Spec // lane, priority, times and output limit only
 	visible bool
 }
 
@@ -214,12 +214,12 @@ func (t *tx) service(d time.Duration) (int64, error) {
 	return (k.At(t.now) + d).Milliseconds(), err
 }
 
-const jobInfoColumns = `n, id, lane, priority, not_before, pickup_timeout, run_timeout, grace, visible`
+const jobInfoColumns = `n, id, lane, priority, not_before, pickup_timeout, run_timeout, grace, visible, output_limit`
 
 func readJobInfo(st *sqlite.Stmt) *jobInfo {
 	return &jobInfo{n: st.ColumnInt64(0), id: queue.JobID(st.ColumnText(1)), spec: queue.Spec{
 		Lane: queue.Lane(st.ColumnText(2)), Priority: st.ColumnInt(3), NotBefore: colTime(st, 4),
-		PickupTimeout: colDuration(st, 5), RunTimeout: colDuration(st, 6), Grace: colDuration(st, 7),
+		PickupTimeout: colDuration(st, 5), RunTimeout: colDuration(st, 6), Grace: colDuration(st, 7), OutputLimit: st.ColumnInt64(9),
 	}, visible: st.ColumnBool(8)}
 }
 

@@ -4,13 +4,13 @@
 -- ARGV: 1 job, 2 nonce of the call that gives up, or "" with 3 the attempt whose traces are gone
 -- Returns: 1 if it was under way
 
-local v = redis.call('HGET', KEYS[1], ARGV[1])
+local v = call('HGET', KEYS[1], ARGV[1])
 if not v then return 0 end
-local r = cmsgpack.unpack(v)
+local r = unmsg(v)
 if r[1] ~= ARGV[2] then return 0 end
 if r[1] ~= '' then
-  redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack({ '', r[2] }))
+  call('HSET', KEYS[1], ARGV[1], pack({ '', r[2] }))
 elseif r[2] == tonumber(ARGV[3]) then
-  redis.call('HDEL', KEYS[1], ARGV[1])
+  call('HDEL', KEYS[1], ARGV[1])
 end
 return 1

@@ -1,50 +1,45 @@
 -- bar.lua: revokes or deletes a host, or resolves its duplicate mark; each ends
 -- its session.
 --
--- KEYS: 11 q:<host>, 12 hosts, 13 ver, 14 facts, 15 drain
+-- KEYS: 7 q:<host>, 8 hosts, 9 ver, 10 facts, 11 drain, 12 ses
 -- ARGV: 2 host, 3 "revoke", "delete" or "resolve"
 -- Returns: hints
 
-local h = host(ARGV[2], KEYS[11])
+local h = host(ARGV[2], KEYS[7])
 local o, how = h.o, ARGV[3]
 if not o then return fail('not_found', 'no such host') end
 if o[O_DELETED] == 1 then
   if how == 'delete' then return {} end
   return fail('not_found', 'no such host')
 end
+local e = session_of(h, KEYS[12])
 if how == 'resolve' then
   if o[O_DUP] == 0 then return {} end
-  o[O_DUP], o[O_NONCE], o[O_PAST] = 0, '', {}
+  o[O_DUP], e[E_NONCE], e[E_PAST] = 0, '', {}
+elseif how == 'delete' then
+  e[E_GEN], e[E_NONCE], e[E_PAST] = '', '', {}
 end
-if o[O_ACTIVE] == 1 then h.tell, o[O_SINCE] = o[O_GATEWAY], now end
-o[O_ACTIVE], h.changed, h.touched = 0, true, true
+if o[O_ACTIVE] == 1 then h.tell, e[E_SINCE] = o[O_GATEWAY], now end
+o[O_ACTIVE], h.changed, h.recheck = 0, true, true
+after('HSET', KEYS[12], h.id, packed(e))
 if how == 'resolve' then
-  local flying = {}
-  for m in pairs(inflight(h)) do flying[#flying + 1] = m:sub(-26) end
-  for _, id in ipairs(flying) do
-    local x = load(id, h)
-    if x and x.f[STATE] == 'l' then end_lease(x) end
-  end
+  unlease(h)
   return finish()
 end
-local members = call('ZRANGEBYLEX', h.q, '-', '+', 'LIMIT', 0, DRAIN_MAX)
-for _, m in ipairs(members) do
-  local x = load(m:sub(-26), h)
-  if x and ARROWS[x.f[STATE]] then void(x) else drop(h.q, 'zset', m) end
-end
-if #members == DRAIN_MAX then put(KEYS[15], 'hash', h.id, 1) end
 if how == 'revoke' then
   o[O_REVOKED] = 1
-  local v = call('HGET', KEYS[12], h.id)
+  local v = call('HGET', KEYS[8], h.id)
   if v then
     local record = unmsg(v)
     record[6] = 1
-    put(KEYS[12], 'hash', h.id, pack(record))
+    after('HSET', KEYS[8], h.id, pack(record))
   end
 else
-  o[O_DELETED], o[O_GEN], o[O_NONCE], o[O_PAST] = 1, '', '', {}
-  drop(KEYS[12], 'hash', h.id)
-  drop(KEYS[14], 'hash', h.id)
+  o[O_DELETED] = 1
+  after('HDEL', KEYS[8], h.id)
+  after('HDEL', KEYS[10], h.id)
 end
-put(KEYS[13], 'hash', 'ver', (call('HGET', KEYS[13], 'ver') or 0) + 1)
+local _, on = void_all(h, '', DRAIN_MAX)
+if on ~= '' then after('HSET', KEYS[11], h.id, on) end
+after('HSET', KEYS[9], 'ver', (call('HGET', KEYS[9], 'ver') or 0) + 1)
 return finish()

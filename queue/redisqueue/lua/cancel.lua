@@ -1,6 +1,6 @@
 -- cancel.lua: ends or flags executions of one job.
 --
--- KEYS: 11.. q:<host> of each target given
+-- KEYS: 7.. q:<host> of each target given
 -- ARGV: 2 job, 3 "1" if the whole job is cancelled, 4 why, then index, host, incarnation of each target
 -- Returns: cancelled, asked, hints
 
@@ -14,7 +14,7 @@ for i = 5, #ARGV, 3 do
   local idx = tonumber(ARGV[i])
   local state = state_of(j, idx)
   if ARROWS[state] then
-    local h = host(ARGV[i + 1], KEYS[10 + (i - 2) / 3])
+    local h = host(ARGV[i + 1], KEYS[7 + (i - 5) / 3])
     local x = state == 'p' and fresh(j, h, idx, tonumber(ARGV[i + 2])) or load(j.id, h)
     if x then
       local how = cancel(x, ARGV[4])

@@ -7,9 +7,10 @@
 
 local names, bad = {}, {}
 for i = 1, #ARGV, 2 do names[#names + 1] = ARGV[i] end
-local own = redis.call('HMGET', KEYS[1], unpack(names))
+local own = call('HMGET', KEYS[1], unpack(names))
 for i = 1, #names do
-  local o = own[i] and cmsgpack.unpack(own[i])
-  if not o or o[1] ~= tonumber(ARGV[2 * i]) or o[2] == 1 or o[3] == 1 then bad[#bad + 1] = names[i] end
+  local inc, revoked, deleted
+  if own[i] then inc, revoked, deleted = unmsg(own[i]) end
+  if inc ~= tonumber(ARGV[2 * i]) or revoked == 1 or deleted == 1 then bad[#bad + 1] = names[i] end
 end
 return bad

@@ -1,8 +1,8 @@
 -- claim.lua: makes a new session the owner of a host; judges its executions by
 -- the hello, as queue.Held.Hello does.
 --
--- KEYS: for each call q:<host>, facts
--- ARGV: calls (see every): host, 2, incarnation, gateway, transport, due, agent version, boot id,
+-- KEYS: for each call q:<host>, ses, facts, gw
+-- ARGV: calls (see every): host, 4, incarnation, gateway, transport, due, agent version, boot id,
 --       generation, position, nonce, slots by lane, { {job, token, seq}, ... in hand }, facts
 -- Returns for each: "ok", session, n, now, lost, gateway before, verdicts; or "duplicate".
 --       A verdict is job, stored, verdict, reason.
@@ -15,41 +15,41 @@ local function one(c, h, at)
   if o[O_INC] ~= inc then return { 'fail', 'superseded', 'the incarnation is ' .. o[O_INC] } end
   if o[O_DUP] ~= 0 then return { 'duplicate' } end
 
-  local online = false
+  local e, online = session_of(h, KEYS[at + 1]), false
   if o[O_ACTIVE] == 1 then
     if o[O_TRANSPORT] == 'socket' then
-      online = tonumber(call('HGET', K_GW, o[O_GATEWAY]) or 0) > now
+      online = tonumber(call('HGET', KEYS[at + 3], o[O_GATEWAY]) or 0) > now
     else
       online = o[O_DUE] > now
     end
   end
-  local twice = online and o[O_GEN] ~= generation
-  if nonce ~= '' and o[O_GEN] == generation then
-    for _, past in ipairs(o[O_PAST]) do twice = twice or past == nonce end
+  local twice = online and e[E_GEN] ~= generation
+  if nonce ~= '' and e[E_GEN] == generation then
+    for _, past in ipairs(e[E_PAST]) do twice = twice or past == nonce end
   end
-  h.changed, h.touched = true, true
+  h.changed, h.recheck = true, true
   if twice then
     o[O_DUP] = now
     if o[O_ACTIVE] == 1 then h.tell = o[O_GATEWAY] end
     return { 'duplicate' }
   end
 
-  if o[O_GEN] ~= generation then
-    o[O_PAST] = {}
-  elseif nonce ~= '' and o[O_NONCE] ~= '' and o[O_NONCE] ~= nonce then
-    table.insert(o[O_PAST], o[O_NONCE])
-    if #o[O_PAST] > 16 then table.remove(o[O_PAST], 1) end
+  if e[E_GEN] ~= generation then
+    e[E_PAST] = {}
+  elseif nonce ~= '' and e[E_NONCE] ~= '' and e[E_NONCE] ~= nonce then
+    table.insert(e[E_PAST], e[E_NONCE])
+    if #e[E_PAST] > 16 then table.remove(e[E_PAST], 1) end
   end
   local before = o[O_ACTIVE] == 1 and o[O_GATEWAY] or ''
   if o[O_GATEWAY] ~= '' and o[O_GATEWAY] ~= gateway then
-    drop(K_READY, 'zset', o[O_GATEWAY] .. '\0' .. h.id)
+    push(unreadies, o[O_GATEWAY] .. '\0' .. h.id)
     if before ~= '' then h.tell = before end
   end
-  o[O_EPOCH] = math.max(o[O_EPOCH] + 1, math.floor(now / 1000))
-  o[O_ACTIVE], o[O_GATEWAY], o[O_TRANSPORT], o[O_SINCE] = 1, gateway, transport, now
+  o[O_EPOCH] = math.max(o[O_EPOCH] + 1, floor(now / 1000))
+  o[O_ACTIVE], o[O_GATEWAY], o[O_TRANSPORT], o[O_SLOTS] = 1, gateway, transport, c[12]
   o[O_DUE] = due > 0 and now + due or 0
-  o[O_AGENT], o[O_BOOT], o[O_GEN], o[O_NONCE], o[O_SLOTS] = c[7], c[8], generation, nonce, c[12]
   o[O_BASE], o[O_SENT] = o[O_N], o[O_N]
+  after('HSET', KEYS[at + 1], h.id, pack(now, generation, nonce, c[8], c[7], e[E_PAST]))
 
   local verdicts, lost = {}, 0
   local function tell(id, stored, verdict, reason)
@@ -68,8 +68,8 @@ local function one(c, h, at)
     return seq <= f[STORED] or f[STATE] == 'x' and f[LATE] == 0
   end
 
-  local named, flying = {}, {}
-  for m in pairs(inflight(h)) do flying[#flying + 1] = m:sub(-26) end
+  local named = {}
+  local in_flight = flying(h)
   for _, hand in ipairs(c[13]) do
     local id, token, seq = hand[1], hand[2], hand[3]
     named[id] = true
@@ -81,8 +81,8 @@ local function one(c, h, at)
       if f[GEN] ~= '' and f[GEN] ~= generation then
         tell(id, f[STORED], 'forget', 'other_generation')
       elseif f[STATE] == 'l' and f[TOKEN] == token then
-        f[SESSION], x.changed = o[O_EPOCH], true
-        put(K_LEASE, 'zset', x.key, service_now() + LEASE_TTL)
+        f[SESSION], x.deadline = o[O_EPOCH], service_now() + LEASE_TTL
+        touch(x)
         tell(id, f[STORED], '')
       elseif ARROWS[f[STATE]] and f[GEN] == '' then
         if f[STATE] == 'l' then end_lease(x) end
@@ -94,24 +94,25 @@ local function one(c, h, at)
       end
     end
   end
-  for _, id in ipairs(flying) do
-    local x = not named[id] and load(id, h)
-    if x then
-      local f = x.f
-      if f[STATE] == 'l' then
-        end_lease(x)
-      elseif f[GEN] ~= generation or f[POS] <= position then
-        ended(x, 'x', -1, '', WHY_VANISHED, now)
-        lost = lost + 1
-      elseif f[CANCELLED] ~= 0 then
-        tell(id, f[STORED], 'cancel')
-      end
+  for _, id in ipairs(in_flight) do
+    local x = load(id, h)
+    local f = x and x.f
+    if not f or not FLIES[f[STATE]] then
+      land(h, id) -- a slot that nothing is in any more
+    elseif named[id] then
+      -- told above
+    elseif f[STATE] == 'l' then
+      end_lease(x)
+    elseif f[GEN] ~= generation or f[POS] <= position then
+      ended(x, 'x', -1, '', WHY_VANISHED, now)
+      lost = lost + 1
+    elseif f[CANCELLED] ~= 0 then
+      tell(id, f[STORED], 'cancel')
     end
   end
   h.hint = false -- the claimer reads the queue next
-  if call('HGET', KEYS[at + 1], h.id) ~= c[14] then put(KEYS[at + 1], 'hash', h.id, c[14]) end
-  local epoch, n = o[O_EPOCH], o[O_N]
-  return { 'ok', epoch, n, now, lost, before, verdicts }
+  if call('HGET', KEYS[at + 2], h.id) ~= c[14] then after('HSET', KEYS[at + 2], h.id, c[14]) end
+  return { 'ok', o[O_EPOCH], o[O_N], now, lost, before, verdicts }
 end
 
-return every(one)
+return one

@@ -4,8 +4,8 @@
 -- ARGV: 1 job, 2 control that the caller acted on
 -- Returns: 1 if closed
 
-local v = redis.call('HGET', KEYS[1], ARGV[1])
-if v and cmsgpack.unpack(v)[4] ~= ARGV[2] then return 0 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('HDEL', KEYS[3], ARGV[1])
+local v = call('HGET', KEYS[1], ARGV[1])
+if v and unmsg(v)[4] ~= ARGV[2] then return 0 end
+call('ZREM', KEYS[2], ARGV[1])
+call('HDEL', KEYS[3], ARGV[1])
 return 1

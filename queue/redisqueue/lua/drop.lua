@@ -5,6 +5,6 @@
 -- ARGV: 1 attempt
 -- Returns: 1 if removed
 
-local attempt = redis.call('HGET', KEYS[1], 'attempt')
+local attempt = call('HGET', KEYS[1], 'attempt')
 if not attempt or tonumber(attempt) > tonumber(ARGV[1]) then return 0 end
-return redis.call('UNLINK', KEYS[1])
+return call('UNLINK', KEYS[1])

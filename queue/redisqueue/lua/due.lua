@@ -1,18 +1,18 @@
 -- due.lua: applies what is due: lapsed leases, silence, expiries, not_before.
 --
--- KEYS: 11.. q:<host> of each item
+-- KEYS: 7.. q:<host> of each item
 -- ARGV: 2.. kind ("l", "e", "d" for lease, expiry, delayed), host, job of each item
 -- Returns: lapsed, ended, lost, expired, due, hints
 
 local lapsed, over, lost, expired, due = 0, 0, 0, 0, 0
+local kinds = { l = { K_LEASE, unleases }, e = { K_EXPIRY, unexpiries }, d = { K_DELAYED, undelays } }
 for i = 2, #ARGV, 3 do
-  local kind, h = ARGV[i], host(ARGV[i + 1], KEYS[11 + (i - 2) / 3])
-  local key = kind == 'l' and K_LEASE or kind == 'e' and K_EXPIRY or K_DELAYED
-  local name = h.id .. '/' .. ARGV[i + 2]
-  local score = call('ZSCORE', key, name)
+  local kind, h = ARGV[i], host(ARGV[i + 1], KEYS[7 + (i - 2) / 3])
+  local name, zset, stale = h.id .. '/' .. ARGV[i + 2], kinds[kind][1], kinds[kind][2]
+  local score = call('ZSCORE', zset, name)
   if score and tonumber(score) <= (kind == 'l' and service_now() or now) then
     local x = load(ARGV[i + 2], h)
-    local state = x and x.f[STATE]
+    local state, was = x and x.f[STATE], x and x.was
     if kind == 'l' and state == 'l' then
       end_lease(x)
       if x.f[STATE] == 'q' then lapsed = lapsed + 1 else over = over + 1 end
@@ -23,12 +23,11 @@ for i = 2, #ARGV, 3 do
       ended(x, 'e', -1, '', WHY_EXPIRED, now)
       expired = expired + 1
     elseif kind == 'd' and state == 'q' and x.f[WAIT] == 1 then
-      drop(key, 'zset', name)
-      move(x, 'q')
+      move(x, 'q', 0)
       h.hint = true
       due = due + 1
-    else -- a leased one past its time ends with its lease
-      drop(key, 'zset', name)
+    elseif state == was then
+      push(stale, name) -- it isn't in a state that has it there
     end
   end
 end

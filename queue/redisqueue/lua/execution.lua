@@ -1,84 +1,61 @@
--- execution.lua: follows common.lua; an execution's arrows, as queue.Held has
--- them, and finish(), which writes what they changed.
+-- execution.lua: follows host.lua; an execution's arrows, as queue.Held has them,
+-- and finish(), which writes what they changed.
+--
+-- Where an execution stands besides its record follows from its state: in the host's queue and in
+-- expiry while it is queued (in delayed too while it waits for not_before), in O_FLYING and
+-- in lease while it is in flight. finish() compares the state at first with that at last.
 
--- Executions.
-
-local xs, x_read = {}, {}
+local function execution(j, h, key, f, size)
+  return { j = j, h = h, key = key, f = f, size = size, was = f[STATE], waited = f[WAIT], deadline = false, packed = false, changed = false }
+end
 local function load(jobid, h)
   local key = h.id .. '/' .. jobid
   local x = xs[key]
   if x == nil then
-    local j, v = job(jobid), x_read[key]
-    if v == nil then v = call('HGET', K_X, key) end
-    x = j and v and { f = unmsg(v), j = j, h = h, key = key, size = #v } or false
+    local v = read(key)
+    local j = v and job(jobid)
+    x = j and execution(j, h, key, record_of(v), #v) or false
     xs[key] = x
   end
   return x
 end
--- Reads many records at once; load() makes them.
-local function read_records(keys)
-  for i, v in ipairs(call('HMGET', K_X, unpack(keys))) do x_read[keys[i]] = v end
-end
 local function fresh(j, h, idx, inc)
-  local x = { j = j, h = h, key = h.id .. '/' .. j.id, size = -#(h.id .. j.id), changed = true }
-  x.f = { 'p', idx, inc, 0, 0, 0, 0, 0, 0, 0, 0, '', 0, '', 0, 0, '', 0, 0, 0, 0, '', '', 0, 0, 0, 0, 0, 0, 0, '', 0 }
-  xs[x.key] = x
+  local key = h.id .. '/' .. j.id
+  local x = execution(j, h, key, setmetatable({ 'p', idx, inc, 0, 0, 0 }, RECORD), 1 - #key)
+  xs[key] = x
   return x
 end
 
--- The member of the host's queue that stands for the execution: "1" in flight,
--- "2" queued, "3" waiting for not_before, then what orders it: lane, priority,
--- age. nil if it is planned or has ended.
-local function member(x)
-  local state, s = x.f[STATE], x.j.s
-  if state == 'p' or not ARROWS[state] then return nil end
-  if not x.suffix then
-    x.suffix = s[S_LANE] .. '\0' .. string.char(100 - s[S_PRIO]) .. struct.pack('>I8', s[S_CREATED]) .. x.j.id
+-- Has finish() write the execution.
+local function touch(x)
+  if not x.changed then
+    x.changed = true
+    changed[#changed + 1] = x
   end
-  if state ~= 'q' then return '1' .. x.suffix end
-  if x.f[WAIT] == 1 then return '3' .. struct.pack('>I8', s[S_NOTBEFORE]) .. x.suffix end
-  return '2' .. x.suffix
 end
 
--- Moves the execution along an arrow, with all that hangs on its state: the
--- counters, the state byte, its place in the host's queue.
-local function move(x, to, wait)
-  local from, c, h = x.f[STATE], x.j.c, x.h
+-- Moves the execution along an arrow. deadline is the new end of its lease, or of silence.
+local function move(x, to, wait, deadline)
+  local f, h = x.f, x.h
+  local from = f[STATE]
   if from ~= to and not (ARROWS[from] and ARROWS[from][to]) then error('no arrow from ' .. from .. ' to ' .. to) end
-  local before = member(x)
-  x.f[STATE], x.f[WAIT] = to, wait or 0
-  local after = member(x)
-  if before ~= after then
-    if before then
-      drop(h.q, 'zset', before)
-      if h.inf then h.inf[before] = nil end
-    end
-    if after then
-      put(h.q, 'zset', after, 0)
-      if h.inf and after:sub(1, 1) == '1' then h.inf[after] = true end
-    end
+  f[STATE], f[WAIT] = to, wait
+  x.deadline = deadline or false
+  if FLIES[from] ~= FLIES[to] then
+    if FLIES[to] then take_off(h, x.j.id, x.j.s[S_LANE]) else land(h, x.j.id) end
   end
-  if from ~= to then
-    c[C_COUNTS][INDEX[from]] = c[C_COUNTS][INDEX[from]] - 1
-    c[C_COUNTS][INDEX[to]] = c[C_COUNTS][INDEX[to]] + 1
-    set_state(x.j, x.f[IDX], to)
-  end
-  x.changed, x.j.changed, h.touched = true, true, true
+  touch(x)
 end
 
 -- Ends the execution; what only a living one needs is cleared.
 local function ended(x, to, exit, signal, reason, at)
   local f = x.f
-  local from = f[STATE]
-  if from == 'q' or from == 'l' then drop(K_EXPIRY, 'zset', x.key) end
-  if f[WAIT] == 1 then drop(K_DELAYED, 'zset', x.key) end
-  if from == 'l' or from == 'a' or from == 'r' then
-    drop(K_LEASE, 'zset', x.key)
-    x.h.hint = true -- a slot is free
-  end
-  move(x, to)
+  if FLIES[f[STATE]] then x.h.hint = true end -- a slot is free
+  move(x, to, 0)
+  grow(f, AT)
   f[EXIT], f[SIGNAL], f[REASON], f[AT], f[FINISHED] = exit, signal, reason, at, now
-  f[TOKEN], f[MSG], f[SESSION], f[CANCELMSG] = '', 0, 0, 0
+  f[TOKEN], f[MSG], f[SESSION] = '', 0, 0
+  if f[CANCELMSG] ~= 0 then f[CANCELMSG] = 0 end
   if now > x.j.c[C_LAST] then x.j.c[C_LAST] = now end
 end
 
@@ -90,10 +67,17 @@ local function end_lease(x)
   elseif now >= f[UNTIL] then
     ended(x, 'e', -1, '', WHY_EXPIRED, now)
   else
-    drop(K_LEASE, 'zset', x.key)
     f[MSG], f[SESSION] = 0, 0
-    move(x, 'q')
+    move(x, 'q', 0)
     x.h.hint = true
+  end
+end
+
+-- Takes back all leases of a host that weren't accepted.
+local function unlease(h)
+  for _, id in ipairs(flying(h)) do
+    local x = load(id, h)
+    if x and x.f[STATE] == 'l' then end_lease(x) end
   end
 end
 
@@ -103,82 +87,54 @@ local function void(x)
   ended(x, to, -1, '', WHY_REENROLLED, now)
 end
 
+-- Ends what a host of old had in flight, and of its queue up to n, from a member on ('' = from the
+-- first). Gives how many have ended, and the member to go on after, '' at the end.
+local function void_all(h, from, n)
+  local o, ends, m = h.o, 0, ''
+  local function old(x) return not o or o[O_DELETED] == 1 or o[O_REVOKED] == 1 or x.f[INC] ~= o[O_INC] end
+  for _, id in ipairs(flying(h)) do
+    local x = load(id, h)
+    if not (x and FLIES[x.f[STATE]]) then
+      land(h, id)
+    elseif old(x) then
+      void(x)
+      ends = ends + 1
+    end
+  end
+  local list, keys = call('ZRANGEBYLEX', h.q, from == '' and '-' or '(' .. from, '+', 'LIMIT', 0, n), {}
+  for i = 1, #list do keys[i] = h.id .. '/' .. list[i]:sub(-26) end
+  if #keys > 0 then read_ahead(keys) end
+  for i = 1, #list do
+    m = list[i]
+    local x = load(m:sub(-26), h)
+    if not (x and x.f[STATE] == 'q') then
+      alter(h, 'del', m)
+    elseif old(x) then
+      void(x)
+      ends = ends + 1
+    end
+  end
+  return ends, #list == n and m or ''
+end
+
 -- queue.Held.Cancel: ends what isn't delivered, flags what is. Gives 'c' if it
 -- ended, 'a' if it was flagged. A host that has accepted it gets a message.
 local function cancel(x, why)
   local f = x.f
   local state = f[STATE]
   if not ARROWS[state] or f[CANCELLED] ~= 0 then return nil end
-  f[CANCELLED], f[WHY], x.changed = now, why, true
+  f[CANCELLED], f[WHY] = now, why
+  touch(x)
   if state == 'p' or state == 'q' then
     ended(x, 'c', -1, '', why, now)
     return 'c'
   end
   if state == 'l' then return 'a' end
-  local o = x.h.o
+  local h, o = x.h, x.h.o
   if o then
     o[O_N] = o[O_N] + 1
     f[CANCELMSG], o[O_CANCELMSG] = o[O_N], o[O_N]
-    x.h.changed, x.h.touched, x.h.hint = true, true, true
+    h.changed, h.recheck, h.hint = true, true, true
   end
   return 'a'
-end
-
--- Writes everything; gives the hints to send: gateway, host, ... A host that is
--- ready and has news gets one; h.tell names a gateway that gets one anyway.
-local function finish()
-  for _, x in pairs(xs) do
-    if x and x.changed then
-      local v, c = x.packed or pack(x.f), x.j.c
-      c[C_REC], x.j.changed = c[C_REC] + #v - x.size, true
-      put(K_X, 'hash', x.key, v)
-    end
-  end
-  for id, j in pairs(jobs) do
-    if j then put_states(j) end
-    if j and j.changed then put(K_JS, 'hash', 'c' .. id, pack(j.c)) end
-  end
-  local hints = {}
-  for id, h in pairs(hosts) do
-    local o = h.o
-    if o and h.changed then put(K_OWN, 'hash', id, pack(o)) end
-    if h.tell then
-      hints[#hints + 1] = h.tell
-      hints[#hints + 1] = id
-    end
-    if o and h.touched and o[O_GATEWAY] ~= '' then
-      local name = o[O_GATEWAY] .. '\0' .. id
-      if is_ready(h) then
-        put(K_READY, 'zset', name, 0)
-        if h.hint then
-          hints[#hints + 1] = o[O_GATEWAY]
-          hints[#hints + 1] = id
-        end
-      else
-        drop(K_READY, 'zset', name)
-      end
-    end
-  end
-  flush()
-  return hints
-end
-
-local function fail(code, text) return redis.error_reply('REX ' .. code .. ' ' .. text) end
-
--- The scripts of the busy verbs (claim, release, lease, record) take calls for
--- several hosts, none twice: ARGV 2.. are packed calls whose first field is the host,
--- the second how many keys of the call's own follow in KEYS. The answer is
--- { answer of each }, hints; one that failed is "fail", code, text.
-local function every(one)
-  local calls, names, replies, at = {}, {}, {}, 11
-  for i = 2, #ARGV do
-    calls[i - 1] = unmsg(ARGV[i])
-    names[i - 1] = calls[i - 1][1]
-  end
-  read_hosts(names)
-  for i, c in ipairs(calls) do
-    replies[i] = one(c, host(c[1], KEYS[at]), at)
-    at = at + c[2]
-  end
-  return { replies, finish() }
 end

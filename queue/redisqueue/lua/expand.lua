@@ -1,9 +1,9 @@
 -- expand.lua: releases the planned targets from the cursor on: planned -> queued,
 -- or -> cancelled where the job is cancelled or the incarnation is gone.
 --
--- KEYS: 11.. q:<host> of each target given
+-- KEYS: 7.. q:<host> of each target given
 -- ARGV: 2 job, 3 cursor that the caller knows, then host, incarnation of each target from there on
--- Returns: cursor after (-1: no such job), released, hints. A cursor that isn't
+-- Returns: cursor after (-1: its part of this partition is missing), released, hints. A cursor that isn't
 -- the caller's changes nothing: another has been there.
 
 local j = job(ARGV[2])
@@ -14,11 +14,46 @@ if j.c[C_CURSOR] ~= cursor or j.c[C_CONTROL] == 'p' or n == 0 then return { j.c[
 local names = {}
 for i = 1, n do names[i] = ARGV[2 + 2 * i] end
 read_hosts(names)
-local released, notbefore = 0, j.s[S_NOTBEFORE]
+local released, slow, notbefore = 0, 0, j.s[S_NOTBEFORE]
+-- Where a failover may have lost that they were released before, pickup_timeout counts from the submit: so
+-- deliver_until isn't later than what a host that has run it was told.
+local from = j.s[S_FROM] > 0 and j.s[S_FROM] or now
+local till, wait = math.max(from, notbefore) + j.s[S_PICKUP], notbefore > now and 1 or 0
+local queued, lane, deadline, usual = place(j, wait), j.s[S_LANE], text_of(till), j.c[C_CONTROL] == 'a' and QUICK == 1
+-- A host that is as it was at the submit gets its execution; true if so.
+local function quick(idx, id, q, inc)
+  local v = own_read[id]
+  if not v then return false end
+  local at, revoked, deleted, dup, epoch, active, gateway, transport, due, n, base, sent, cancelmsg, slots, list = unmsg(v)
+  if at ~= inc or revoked + deleted ~= 0 then return false end
+  local key, used = id .. '/' .. j.id, 0
+  local x = pack('q', idx, inc, wait, now, till)
+  push(d_set, key, x)
+  j.c[C_REC] = j.c[C_REC] + #x + #key - 1
+  set_state(j, idx, 'q')
+  push(expiries, deadline, key)
+  push(q_adds, q, queued)
+  if wait == 1 then
+    push(delays, text_of(notbefore), key)
+  elseif active == 1 and dup == 0 and gateway ~= '' then
+    for i = 2, #list, 2 do
+      if list[i] == lane then used = used + 1 end
+    end
+    if used < (slots[lane] or 1) then
+      push(readies, '0', gateway .. '\0' .. id)
+      push(hints, gateway, id)
+    end
+  end
+  return true
+end
 for i = 1, n do
-  local idx = cursor + i - 1
-  if state_of(j, idx) == 'p' then
-    local h, inc = host(names[i], KEYS[10 + i]), tonumber(ARGV[3 + 2 * i])
+  local idx, inc = cursor + i - 1, tonumber(ARGV[3 + 2 * i])
+  if state_of(j, idx) ~= 'p' then
+    -- it was cancelled by itself
+  elseif usual and quick(idx, names[i], KEYS[6 + i], inc) then
+    released = released + 1
+  else
+    local h = host(names[i], KEYS[6 + i])
     local x, o = fresh(j, h, idx, inc), h.o
     if j.c[C_CONTROL] == 'c' then
       x.f[CANCELLED], x.f[WHY] = j.c[C_AT], j.c[C_WHY]
@@ -26,15 +61,13 @@ for i = 1, n do
     elseif not o or o[O_DELETED] == 1 or o[O_REVOKED] == 1 or o[O_INC] ~= inc then
       ended(x, 'c', -1, '', WHY_REENROLLED, now)
     else
-      x.f[RELEASED], x.f[UNTIL] = now, math.max(now, notbefore) + j.s[S_PICKUP]
-      local wait = notbefore > now and 1 or 0
-      if wait == 1 then put(K_DELAYED, 'zset', x.key, notbefore) end
-      put(K_EXPIRY, 'zset', x.key, x.f[UNTIL])
+      x.f[RELEASED], x.f[UNTIL] = now, till
       move(x, 'q', wait)
       h.hint = true
-      released = released + 1
+      slow = slow + 1
     end
   end
 end
-j.c[C_CURSOR], j.changed = cursor + n, true
-return { cursor + n, released, finish() }
+count(j, 'p', 'q', released)
+j.c[C_CURSOR] = cursor + n
+return { cursor + n, released + slow, finish() }

@@ -4,14 +4,14 @@
 -- ARGV: 1 clock offset, 2 job, 3 why
 -- Returns: commit record, or false if there is no such job
 
-local v = redis.call('HGET', KEYS[1], ARGV[2])
+local v = call('HGET', KEYS[1], ARGV[2])
 if not v then return false end
-local r = cmsgpack.unpack(v)
+local r = unmsg(v)
 if r[4] ~= 'c' then
-  local t = redis.call('TIME')
+  local t = call('TIME')
   r[4], r[5], r[6] = 'c', ARGV[3], t[1] * 1000000 + t[2] + ARGV[1]
-  v = cmsgpack.pack(r)
-  redis.call('HSET', KEYS[1], ARGV[2], v)
+  v = pack(r)
+  call('HSET', KEYS[1], ARGV[2], v)
 end
-redis.call('ZADD', KEYS[2], r[2], ARGV[2])
+call('ZADD', KEYS[2], r[2], ARGV[2])
 return v

@@ -4,11 +4,11 @@
 -- ARGV: 1 host, 2 record that the caller saw, 3 labels (packed)
 -- Returns: the record now, or false if it was another
 
-local v = redis.call('HGET', KEYS[1], ARGV[1])
+local v = call('HGET', KEYS[1], ARGV[1])
 if v ~= ARGV[2] then return false end
-local record = cmsgpack.unpack(v)
-record[3] = cmsgpack.unpack(ARGV[3])
-v = cmsgpack.pack(record)
-redis.call('HSET', KEYS[1], ARGV[1], v)
-redis.call('HINCRBY', KEYS[2], 'ver', 1)
+local record = unmsg(v)
+record[3] = unmsg(ARGV[3])
+v = pack(record)
+call('HSET', KEYS[1], ARGV[1], v)
+call('HINCRBY', KEYS[2], 'ver', 1)
 return v

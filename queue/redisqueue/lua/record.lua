@@ -1,10 +1,12 @@
 -- record.lua: stores events of one host, as queue.Held.Record does.
 --
--- KEYS: for each call q:<host>, then o:<host>/<job> of each execution named
--- ARGV: calls (see every): host, number of keys, incarnation, generation, then job, events of each execution named.
---   An event is { seq, kind, ... }: "a" token, position; "j" token, reason, at; "s";
+-- KEYS: for each call q:<host>, then o:<host>/<job> of each execution named; with a summary q:<host> if it finished
+-- ARGV: calls (see every): host, number of keys, incarnation, generation, false, then job, events of each execution
+--   named. An event is { seq, kind, ... }: "a" token, position; "j" token, reason, at; "s";
 --   "o" stream, bytes, chunk; "g" through, bytes, chunk; "f" outcome, exit, signal, reason, at, dropped.
--- Returns for each: "ok", acks; an ack is stored, verdict, reason.
+--   Or a summary instead of false, and then the job: see quick().
+-- Returns for each: "ok", acks, 1 if it ended something and there is more for the host; an ack is stored, verdict, reason.
+--   "again" if the summary doesn't fit what is stored.
 
 local function forget(f)
   local why = f[STATE] == 'c' and 'cancelled' or f[STATE] == 'e' and 'expired' or 'ended'
@@ -16,6 +18,10 @@ end
 local function store(x, key, chunks)
   local f, segment, size = x.f, {}, 0
   if f[DELETED] == 1 then return end
+  if f[SEGS] == 0 and #chunks == 1 and #f[INLINE] + #chunks[1][3] <= INLINE_MAX then
+    f[INLINE] = f[INLINE] .. chunks[1][3]
+    return
+  end
   local out, err = f[OUT], f[ERR] -- where the next segment begins
   for _, c in ipairs(chunks) do
     if c[1] == 1 then out = out - c[2] elseif c[1] == 2 then err = err - c[2] end
@@ -26,16 +32,17 @@ local function store(x, key, chunks)
     f[INLINE] = f[INLINE] .. table.concat(segment)
     return
   end
+  local list = {}
   local function close(nextout, nexterr)
     if #segment > 0 then
-      append(key, struct.pack('>I8I8', out, err) .. table.concat(segment))
+      push(list, struct.pack('>I8I8', out, err) .. table.concat(segment))
       f[SEGS] = f[SEGS] + 1
     end
     segment, size, out, err = {}, 0, nextout, nexterr
   end
   size = 0
   if #f[INLINE] > 0 then
-    append(key, struct.pack('>I8I8', 0, 0) .. f[INLINE])
+    push(list, struct.pack('>I8I8', 0, 0) .. f[INLINE])
     f[INLINE], f[SEGS] = '', f[SEGS] + 1
   end
   local nextout, nexterr = out, err
@@ -46,9 +53,21 @@ local function store(x, key, chunks)
     if c[1] == 1 then nextout = nextout + c[2] elseif c[1] == 2 then nexterr = nexterr + c[2] end
   end
   close(nextout, nexterr)
+  after('RPUSH', key, unpack(list))
 end
 
-local function silence(x) put(K_LEASE, 'zset', x.key, service_now() + x.j.s[S_SILENCE]) end
+local function silence(x) return service_now() + x.j.s[S_SILENCE] end
+
+-- queue.Held.keeps: whether n more bytes of output, or of a gap in it, are kept.
+local function keeps(x, n)
+  local f = x.f
+  if n == 0 then return false end
+  if f[DROPPED] > 0 or n > x.j.s[S_BOUND] - f[OUT] - f[ERR] - f[GAP] then
+    f[DROPPED] = math.min(f[DROPPED] + n, MAX_COUNT)
+    return false
+  end
+  return true
+end
 
 -- Event 1; false if the execution ended instead of being accepted.
 local function first(x, e, generation)
@@ -62,11 +81,10 @@ local function first(x, e, generation)
     end_lease(x)
     return false
   end
-  move(x, 'a')
+  move(x, 'a', 0, silence(x))
+  grow(f, STORED)
   f[STORED], f[ACCEPTED], f[GEN], f[POS] = 1, now, generation, e[4]
   f[MSG], f[SESSION] = 0, 0
-  drop(K_EXPIRY, 'zset', x.key)
-  silence(x)
   return true
 end
 
@@ -82,60 +100,70 @@ end
 -- An event after accepted.
 local function following(x, e, chunks)
   local f, kind = x.f, e[2]
-  f[STORED], x.changed = e[1], true
+  f[STORED] = e[1]
+  touch(x)
   if kind == 'j' then return finish_as(x, 'j', -1, '', e[4], e[5]) end
   if kind == 'f' then
     local reason = e[6]
     if e[3] == 'c' and reason == '' and f[CANCELLED] ~= 0 then reason = f[WHY] end
-    f[DROPPED] = f[DROPPED] + e[8]
+    if e[8] > 0 then f[DROPPED] = math.min(f[DROPPED] + e[8], MAX_COUNT) end
     return finish_as(x, e[3], e[4], e[5], reason, e[7])
   end
   if kind == 'g' then
-    f[STORED], f[GAP] = e[3], f[GAP] + e[4]
-    chunks[#chunks + 1] = { 0, 0, e[5] }
-  elseif kind == 'o' then
+    f[STORED] = e[3]
+    if keeps(x, e[4]) then
+      f[GAP] = f[GAP] + e[4]
+      chunks[#chunks + 1] = { 0, 0, e[5] }
+    end
+  elseif kind == 'o' and keeps(x, e[4]) then
+    grow(f, INLINE)
     local at = e[3] == 2 and ERR or OUT
     f[at] = f[at] + e[4]
     x.j.c[C_OUT] = x.j.c[C_OUT] + e[4]
     chunks[#chunks + 1] = { e[3], e[4], e[5] }
   end
   if f[STATE] == 'a' then -- a gap may have swallowed started
-    move(x, 'r')
+    move(x, 'r', 0, silence(x))
     f[STARTED] = now
-    silence(x)
   end
 end
 
-local function record(x, events, key, generation)
-  local f, named, ours, chunks = x.f, false, false, {}
-  local function apply()
-    for _, e in ipairs(events) do
-      if e[2] == 'a' then named, ours = true, ours or e[3] == f[TOKEN] end
-      local terminal = not ARROWS[f[STATE]]
-      if f[GEN] ~= '' and f[GEN] ~= generation then
-        return { f[STORED], 'forget', 'other_generation' }
-      elseif e[1] <= f[STORED] then
-        -- acknowledged again
-      elseif terminal and (f[STATE] ~= 'x' or f[LATE] ~= 0) then
-        return forget(f)
-      elseif e[1] > f[STORED] + 1 then
-        -- beyond the next: the ack says where to go on
-      elseif e[1] == 1 then
-        if f[STATE] ~= 'l' or e[3] ~= f[TOKEN] then return { f[STORED], 'forget', 'stale_token' } end
-        if not first(x, e, generation) then return forget(f) end
-      else
-        following(x, e, chunks)
-      end
+local function apply(x, events, generation, chunks)
+  local f, named, ours = x.f, false, false
+  for i = 1, #events do
+    local e = events[i]
+    if e[2] == 'a' then named, ours = true, ours or e[3] == f[TOKEN] end
+    if f[GEN] ~= '' and f[GEN] ~= generation then
+      return { f[STORED], 'forget', 'other_generation' }
+    elseif e[1] <= f[STORED] then
+      -- acknowledged again
+    elseif not ARROWS[f[STATE]] and (f[STATE] ~= 'x' or f[LATE] ~= 0) then
+      return forget(f)
+    elseif e[1] > f[STORED] + 1 then
+      -- beyond the next: the ack says where to go on
+    elseif e[1] == 1 then
+      if f[STATE] ~= 'l' or e[3] ~= f[TOKEN] then return { f[STORED], 'forget', 'stale_token' } end
+      if not first(x, e, generation) then return forget(f) end
+    else
+      following(x, e, chunks)
     end
-    if ours and (f[STATE] == 'a' or f[STATE] == 'r') then
-      return { f[STORED], f[CANCELLED] ~= 0 and 'cancel' or 'go', '' }
-    end
-    if named and f[STATE] == 'x' and f[STORED] <= 1 then return forget(f) end
-    return { f[STORED], '', '' }
   end
-  local ack = apply()
+  if ours and (f[STATE] == 'a' or f[STATE] == 'r') then
+    return { f[STORED], f[CANCELLED] ~= 0 and 'cancel' or 'go', '' }
+  end
+  if named and f[STATE] == 'x' and f[STORED] <= 1 then return forget(f) end
+  return { f[STORED], '', '' }
+end
+
+local function record(x, events, key, generation)
+  local chunks = {}
+  local ack = apply(x, events, generation, chunks)
   if #chunks > 0 then store(x, key, chunks) end
   return ack
+end
+
+local function needs(c, q, fields, seen)
+  for i = 6, #c, 2 do need(fields, seen, c[1], c[i]) end
 end
 
 local function one(c, h, at)
@@ -143,16 +171,80 @@ local function one(c, h, at)
   if not o or o[O_DELETED] == 1 then return { 'fail', 'not_found', 'no such host' } end
   if o[O_REVOKED] == 1 then return { 'fail', 'forbidden', 'the host is revoked' } end
   if o[O_INC] ~= c[3] then return { 'fail', 'superseded', 'the incarnation is ' .. o[O_INC] } end
-  local acks = {}
-  for i = 5, #c, 2 do
-    local x = load(c[i], h)
+  if c[5] then return { 'again' } end
+  local acks, reply = {}, { 'ok', false, 0 }
+  for i = 6, #c, 2 do
+    local x, events = load(c[i], h), c[i + 1]
+    local kind = events[#events][2]
+    if kind == 'f' or kind == 'j' then h.recheck, h.reply = true, reply end
     if x then
-      acks[#acks + 1] = record(x, c[i + 1], KEYS[at + (i - 3) / 2], c[4])
+      acks[#acks + 1] = record(x, events, KEYS[at + (i - 4) / 2], c[4])
     else
       acks[#acks + 1] = { 0, 'forget', 'unknown' }
     end
   end
-  return { 'ok', acks }
+  reply[2] = acks
+  return reply
 end
 
-return every(one)
+-- Events of one execution, one after the other, of which none was stored before; no gap, nothing rejected, nothing
+-- that was cancelled, lost or dropped, and output that fits the record. The summary is { first, last, token ("" unless
+-- the first is accepted), position, stdout, stderr, chunks, outcome, exit, signal, reason, at }, and ends with the last
+-- that there is: a token alone is accepted, no outcome is not finished.
+local function quick(c, q)
+  local sum, v, id = c[5], own_read[c[1]], c[6]
+  if not sum or not v then return nil end
+  local _, inc, revoked, deleted = unmsg_first(v, 3)
+  local key = c[1] .. '/' .. id
+  local before, j = d_read[key], job(id)
+  if not before or not j or inc ~= c[3] or revoked + deleted ~= 0 then return nil end
+  local was, idx, at, wait, released, till, leased, deliveries, msg, session, token, accepted, gen, pos, stored, started,
+    finished, exit, signal, reason, ended_at, out, err, inline, more = unmsg(before)
+  if more or at ~= inc or sum[1] ~= (stored or 0) + 1 then return nil end
+  local first, last = sum[1] == 1, sum[2]
+  if first then
+    if was ~= 'l' or sum[3] ~= token or now >= till then return nil end
+    accepted, gen, pos = now, c[4], sum[4]
+  elseif (was ~= 'a' and was ~= 'r') or gen ~= c[4] then
+    return nil
+  end
+  local is, silent = first and 'a' or was, first
+  local between = last - sum[1] + (first and 0 or 1) - (sum[8] and 1 or 0) -- accepted and finished
+  if between > 0 and was ~= 'r' then is, started, silent = 'r', now, true end
+  local chunks, bytes = sum[7], 0
+  if chunks and chunks ~= '' then
+    out, err, inline, bytes = (out or 0) + sum[5], (err or 0) + sum[6], inline or '', sum[5] + sum[6]
+    if #inline + #chunks > INLINE_MAX or out + err > j.s[S_BOUND] then return nil end
+    inline = inline .. chunks
+  end
+  local to
+  if sum[8] then
+    local _, inc, revoked, deleted, dup, epoch, active, gateway, transport, due, n, base, sent, cancelmsg, slots, list = unmsg_first(v, 15)
+    if cancelmsg > sent or #list ~= 2 or list[1] ~= id or #first_page(q) > 0 then return nil end
+    is = sum[8]
+    to = pack(is, idx, at, 0, released, till, leased, deliveries, 0, 0, '', accepted, gen, pos, last, started or 0, now,
+      sum[9], sum[10], sum[11], sum[12], out or 0, err or 0, inline or '')
+    push(own_set, c[1], pack(inc, revoked, deleted, dup, epoch, active, gateway, transport, due, n, base, sent, cancelmsg, slots, {}))
+    push(unleases, key)
+    if now > j.c[C_LAST] then j.c[C_LAST] = now end
+  else
+    if is == 'a' then
+      to = pack(is, idx, at, 0, released, till, leased, deliveries, 0, 0, token, accepted, gen, pos, last)
+    elseif inline then
+      to = pack(is, idx, at, 0, released, till, leased, deliveries, 0, 0, token, accepted, gen, pos, last, started,
+        0, 0, '', '', 0, out, err, inline)
+    else
+      to = pack(is, idx, at, 0, released, till, leased, deliveries, 0, 0, token, accepted, gen, pos, last, started)
+    end
+    if silent then push(leases, text_of(service_now() + j.s[S_SILENCE]), key) end
+  end
+  push(d_set, key, to)
+  if was ~= is then
+    count(j, was, is)
+    set_state(j, idx, is)
+  end
+  j.c[C_REC], j.c[C_OUT], j.changed = j.c[C_REC] + #to - #before, j.c[C_OUT] + bytes, true
+  return { 'ok', { { last, first and not sum[8] and 'go' or '', '' } }, 0 }
+end
+
+return one, needs, quick

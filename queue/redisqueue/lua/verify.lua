@@ -1,12 +1,12 @@
--- verify.lua: holds state bytes, queues and deadlines of a job against its
+-- verify.lua: holds state bytes, queues, slots and deadlines of a job against its
 -- records, or its counters against the state bytes, and repairs what differs.
 --
--- KEYS: 11.. q:<host> of each target given
+-- KEYS: 7.. q:<host> of each target given
 -- ARGV: 2 job, then index, host, incarnation of each target; without targets: the counters
--- Returns: a line for each difference
+-- Returns: a line for each difference; or -1: the job's part of this partition is missing
 
 local lines, j = {}, job(ARGV[2])
-if not j then return lines end
+if not j then return -1 end
 local function say(text) lines[#lines + 1] = text end
 
 if #ARGV == 2 then
@@ -26,26 +26,40 @@ if #ARGV == 2 then
   return lines
 end
 
--- An entry that should or shouldn't be in a zset.
-local function hold(key, label, name, want, score, who)
+-- An entry that should or shouldn't be in a zset: adds and drops are finish()'s.
+local function hold(key, label, name, want, score, who, adds, drops)
   local have = call('ZSCORE', key, name)
   if want and not have then
     say(who .. ': was missing in ' .. label)
-    put(key, 'zset', name, score)
+    push(adds, text_of(score), name)
   elseif have and not want then
     say(who .. ': was left in ' .. label)
-    drop(key, 'zset', name)
+    push(drops, name)
   end
 end
 
+local function slot(h, id, lane, want)
+  local have = false
+  for _, other in ipairs(flying(h)) do have = have or other == id end
+  if want and not have and h.o then
+    say(h.id .. ': was in no slot')
+    take_off(h, id, lane)
+  elseif have and not want then
+    say(h.id .. ': was left in a slot')
+    land(h, id)
+  end
+end
 
 for i = 3, #ARGV, 3 do
-  local idx, h = tonumber(ARGV[i]), host(ARGV[i + 1], KEYS[10 + i / 3])
+  local idx, h = tonumber(ARGV[i]), host(ARGV[i + 1], KEYS[6 + i / 3])
   local x, byte = load(j.id, h), state_of(j, idx)
   if not x and idx < j.c[C_CURSOR] and byte ~= 'p' then
     say(h.id .. ': its record is missing')
     x = fresh(j, h, idx, tonumber(ARGV[i + 2]))
-    x.f[STATE], x.f[EXIT], x.f[REASON], x.f[AT], x.f[FINISHED] = 'x', -1, 'its record was lost', now, now
+    x.f[STATE], x.was, x.waited = 'x', 'x', 0
+    grow(x.f, AT)
+    x.f[EXIT], x.f[REASON], x.f[AT], x.f[FINISHED] = -1, 'its record was lost', now, now
+    touch(x)
   elseif not x and byte ~= 'p' then
     say(h.id .. ': state byte was ' .. byte .. ', it is planned')
     set_state(j, idx, 'p')
@@ -56,25 +70,25 @@ for i = 3, #ARGV, 3 do
       say(h.id .. ': state byte was ' .. byte .. ', it is ' .. state)
       set_state(j, idx, state)
     end
-    local flies = state == 'l' or state == 'a' or state == 'r'
-    local mine, wait = member(x), f[WAIT]
-    local others = { '1' .. (x.suffix or ''), '2' .. (x.suffix or '') }
-    if not x.suffix then -- it has ended: make the members that it might have
-      f[STATE], f[WAIT] = 'q', 0
-      others[2] = member(x)
-      others[1] = '1' .. x.suffix
-      f[STATE], f[WAIT] = state, wait
+    for wait = 0, 1 do
+      local m, want = place(j, wait), state == 'q' and f[WAIT] == wait
+      local have = call('ZSCORE', h.q, m)
+      if want and not have then say(h.id .. ': was missing in the queue') end
+      if have and not want then say(h.id .. ': was left in the queue') end
+      if want ~= (have and true or false) then alter(h, want and 'add' or 'del', m) end
     end
-    others[3] = '3' .. struct.pack('>I8', j.s[S_NOTBEFORE]) .. x.suffix
-    for _, m in ipairs(others) do hold(h.q, 'the queue', m, m == mine, 0, h.id) end
+    slot(h, j.id, j.s[S_LANE], FLIES[state])
     local deadline = service_now() + (state == 'l' and LEASE_TTL or j.s[S_SILENCE])
-    hold(K_LEASE, 'lease', x.key, flies, deadline, h.id)
-    if state ~= 'l' then hold(K_EXPIRY, 'expiry', x.key, state == 'q', f[UNTIL], h.id) end
-    hold(K_DELAYED, 'delayed', x.key, state == 'q' and wait == 1, j.s[S_NOTBEFORE], h.id)
+    hold(K_LEASE, 'lease', x.key, FLIES[state], deadline, h.id, leases, unleases)
+    hold(K_EXPIRY, 'expiry', x.key, state == 'q', f[UNTIL], h.id, expiries, unexpiries)
+    hold(K_DELAYED, 'delayed', x.key, state == 'q' and f[WAIT] == 1, j.s[S_NOTBEFORE], h.id, delays, undelays)
   end
   local o = h.o
   if o and o[O_GATEWAY] ~= '' then
-    hold(K_READY, 'ready', o[O_GATEWAY] .. '\0' .. h.id, is_ready(h), 0, h.id)
+    local was, is = call('ZSCORE', K_READY, o[O_GATEWAY] .. '\0' .. h.id), is_ready(h)
+    if is and not was then say(h.id .. ': was missing in ready') end
+    if was and not is then say(h.id .. ': was left in ready') end
+    h.recheck = h.recheck or is ~= (was and true or false)
   end
 end
 finish()

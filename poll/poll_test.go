@@ -40,6 +40,8 @@ type memory struct {
 	leases  int
 	hint    func(queue.Hint)
 	block   chan struct{} // Record waits for it, if not nil
+
+	verdicts []queue.Ack // of Claim
 }
 
 func (m *memory) Claim(_ context.Context, c queue.Claim) (queue.Claimed, error) {
@@ -47,7 +49,7 @@ func (m *memory) Claim(_ context.Context, c queue.Claim) (queue.Claimed, error) 
 	defer m.mu.Unlock()
 	m.epochs[c.Host]++
 	m.dues = append(m.dues, c.Due)
-	return queue.Claimed{Session: m.epochs[c.Host], Now: time.Now()}, m.err
+	return queue.Claimed{Session: m.epochs[c.Host], Now: time.Now(), Verdicts: m.verdicts}, m.err
 }
 
 func (m *memory) Lease(_ context.Context, f queue.Fetch) (queue.Fetched, error) {
@@ -537,6 +539,27 @@ func TestDrain(t *testing.T) {
 		rec := r.post("a", fmt.Sprintf("?session=%d", sid), &wire.Started{Execution: string(queue.NewExecutionID(testJob, "a")), Seq: 2})
 		if rec.Code != http.StatusOK {
 			t.Errorf("events: %d", rec.Code)
+		}
+	})
+}
+
+// TestWelcomeOfAFullHost has as much in hand as a host may: all of it is answered, in one frame.
+func TestWelcomeOfAFullHost(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, r *rig) {
+		host := queue.HostID(strings.Repeat("h", 128))
+		hello := &wire.Hello{Generation: "g", Nonce: "n"}
+		for i := range wire.MaxInHand {
+			id := queue.NewExecutionID(testJob[:22]+queue.JobID(fmt.Sprintf("%04d", i)), host)
+			hello.Executions = append(hello.Executions, wire.InHand{Execution: string(id), Token: "t", Seq: 1})
+			r.store.verdicts = append(r.store.verdicts, queue.Ack{
+				Execution: id, Stored: wire.MaxNumber, Verdict: queue.VerdictForget, Reason: queue.ReasonOtherGeneration,
+			})
+		}
+		rec := r.post(host, "", hello)
+		r.answers(rec, 200)
+		msgs, err := wire.Decode(rec.Body.Bytes())
+		if err != nil || len(msgs) != 1 || len(msgs[0].(*wire.Welcome).Executions) != wire.MaxInHand {
+			t.Errorf("%d messages, %v: %.200s", len(msgs), err, rec.Body)
 		}
 	})
 }

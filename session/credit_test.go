@@ -256,8 +256,16 @@ func TestWelcomeThatDoesNotFit(t *testing.T) {
 	c.Session = 1
 	long := queue.HostID(strings.Repeat("h", 128))
 	for range wire.MaxInHand {
-		c.Verdicts = append(c.Verdicts, queue.Ack{Execution: queue.NewExecutionID(queue.NewJobID(time.Now()), long), Verdict: queue.VerdictForget, Reason: "other_generation"})
+		c.Verdicts = append(c.Verdicts, queue.Ack{Execution: queue.NewExecutionID(queue.NewJobID(time.Now()), long),
+			Stored: wire.MaxNumber, Verdict: queue.VerdictForget, Reason: queue.ReasonOtherGeneration})
 	}
+	// All that a hello can name is in the welcome itself: a poll's answer is one frame.
+	if msgs := h.welcome(c, nil, 1); len(msgs) != 1 {
+		t.Errorf("%d messages, want one", len(msgs))
+	} else if frame, err := wire.Encode(msgs...); err != nil || len(frame) > wire.MaxFrame {
+		t.Errorf("a welcome of %d bytes, %v", len(frame), err)
+	}
+	c.Verdicts = append(c.Verdicts, c.Verdicts...) // and as many that it didn't name
 	msgs := h.welcome(c, nil, 1)
 	frames, err := wire.Pack(frameTarget, msgs...)
 	if err != nil {
@@ -281,7 +289,7 @@ func TestWelcomeThatDoesNotFit(t *testing.T) {
 			}
 		}
 	}
-	if n != wire.MaxInHand {
-		t.Errorf("%d verdicts of %d", n, wire.MaxInHand)
+	if n != len(c.Verdicts) {
+		t.Errorf("%d verdicts of %d", n, len(c.Verdicts))
 	}
 }

@@ -39,9 +39,13 @@ func (h *Hub) claim(ctx context.Context, c queue.Claim) (queue.Claimed, error) {
 	return h.store.Claim(ctx, c)
 }
 
-// welcome gives a welcome; what doesn't fit its frame follows in acks.
+// welcome gives a welcome; what doesn't fit its frame follows in acks. All that a hello may
+// name does fit, with the longest ids and reasons: over requests nothing follows.
 func (h *Hub) welcome(c queue.Claimed, more []wire.Resume, credit int64) []wire.Message {
-	const room = 512 // executions in one welcome; of the longest ids about 128 KiB
+	const (
+		beside = 74                    // bytes of an execution beside its id and reason, at most
+		room   = wire.MaxFrame - 1<<10 // less the welcome's own fields
+	)
 	w := &wire.Welcome{
 		Session: c.Session, N: c.N, Time: c.Now.UnixMilli(), Ping: h.cfg.Ping.Milliseconds(), Dead: h.cfg.Dead.Milliseconds(),
 		Credit: credit, MaxFrame: wire.MaxFrame,
@@ -49,9 +53,14 @@ func (h *Hub) welcome(c queue.Claimed, more []wire.Resume, credit int64) []wire.
 	for _, a := range c.Verdicts {
 		more = append(more, resumeOf(a))
 	}
-	w.Executions = more[:min(len(more), room)]
+	n, size := 0, 0
+	for n < len(more) && size+beside+len(more[n].Execution)+len(more[n].Reason) <= room {
+		size += beside + len(more[n].Execution) + len(more[n].Reason)
+		n++
+	}
+	w.Executions = more[:n]
 	out := []wire.Message{w}
-	for _, r := range more[len(w.Executions):] {
+	for _, r := range more[n:] {
 		out = append(out, &wire.Ack{Execution: r.Execution, Stored: r.Stored, Verdict: r.Verdict, Reason: r.Reason})
 	}
 	return out

@@ -220,8 +220,7 @@ type Keeper interface {
 	// gateways may sweep at once. More says that budget ended it.
 	Sweep(ctx context.Context, budget int, r Retention) (Swept, error)
 	// Reconcile checks counters, state bytes, slots and indexes of up to budget
-	// jobs against their records, and repairs them. Returns one line for each difference, and for each that
-	// other verbs of this Store met, and repaired, since the last call.
+	// jobs against their records, and repairs them. Returns one line for each difference.
 	Reconcile(ctx context.Context, budget int) (repairs []string, err error)
 	// Now is the store's clock.
 	Now(ctx context.Context) (time.Time, error)

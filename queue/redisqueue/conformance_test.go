@@ -16,6 +16,7 @@ import (
 // lever opens stores on one server, each with a prefix and a clock of its own.
 type lever struct {
 	url   string
+	slow  bool
 	count atomic.Int64
 }
 
@@ -28,6 +29,9 @@ func (l *lever) open(t testing.TB) *queuetest.Instance {
 	t.Helper()
 	c := new(clock)
 	o := redisqueue.Options{URL: l.url, Prefix: fmt.Sprintf("t%d:", l.count.Add(1)), ClockOffset: c.offset}
+	if l.slow {
+		o = redisqueue.Slow(o)
+	}
 	store := open(t, o)
 	in := &queuetest.Instance{
 		Store:   store,
@@ -59,5 +63,11 @@ func open(t testing.TB, o redisqueue.Options) *redisqueue.Store {
 
 func TestConformance(t *testing.T) {
 	l := &lever{url: redistest.Start(t).URL}
+	queuetest.Run(t, queuetest.Factory{Open: l.open})
+}
+
+// What the usual calls do in one piece, the general way does too.
+func TestConformanceSlow(t *testing.T) {
+	l := &lever{url: redistest.Start(t).URL, slow: true}
 	queuetest.Run(t, queuetest.Factory{Open: l.open})
 }

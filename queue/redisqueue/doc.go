@@ -9,22 +9,23 @@
 // is in one slot, so that one script changes its queue, records and
 // counters together.
 //
-//	{p}:x                    hash    host/job -> execution, packed; none while it is planned
-//	{p}:q:<host>             zset    what a host has that is neither planned nor ended, all scores 0. A member
-//	                                 is a class (1 in flight, 2 queued, 3 waiting for not_before), the lane,
-//	                                 100-priority, the job's age, the job: so they sort in order of delivery
-//	{p}:js                   hash    s<job> -> what is fixed of a job: lane, times, number of targets here
+//	{p}:d                    hash    host/job -> execution, packed; none while it is planned
+//	                                 s<job> -> what is fixed of a job: lane, times, number of targets here
 //	                                 c<job> -> what moves: cursor of the expansion, control, counters, bytes
-//	{p}:jb                   hash    <job>:<n> -> 128 state bytes, in order of the targets
+//	                                 <job>:<n> -> 128 state bytes, in order of the targets
+//	                                 last, service -> the queue.ServiceClock of the partition
 //	{p}:jt:<job>             string  the targets, packed and frozen
-//	{p}:own                  hash    host -> incarnation, revoked, deleted, duplicate, session, slots
+//	{p}:own                  hash    host -> incarnation, revoked, deleted, duplicate, session, slots, what is in flight
+//	{p}:q:<host>             zset    what a host has queued, all scores 0. A member is a class (q queued, w waiting
+//	                                 for not_before), the lane, 100-priority, the job's age, the job: so they
+//	                                 sort in order of delivery
 //	{p}:hosts, ver, facts    hash    host -> key and labels; their version; host -> facts
+//	{p}:ses                  hash    host -> the rest of its session: since when, journal, process, agent
 //	{p}:lease                zset    host/job by service time: ends of leases, and of silence
-//	{p}:expiry, delayed      zset    host/job by deliver_until; by not_before
+//	{p}:expiry, delayed      zset    host/job that is queued, by deliver_until; by not_before
 //	{p}:ready                zset    <gateway> NUL <host>: hosts that a Lease would give something
-//	{p}:clock                hash    the queue.ServiceClock of the partition
 //	{p}:gw                   hash    gateway -> until when it lives
-//	{p}:drain                hash    hosts whose old executions a sweep goes on ending
+//	{p}:drain                hash    hosts whose old executions a sweep goes on ending -> where in their queue
 //	{p}:o:<host>/<job>       list    output segments of at most 64 KiB, each after the offsets at which it
 //	                                 begins; output of up to 512 bytes is in the record instead
 //	{jobs}:all               hash    job -> commit record: numbers of targets by partition, control
@@ -43,16 +44,22 @@
 // migrating slot it either runs whole or is refused whole (TRYAGAIN), and is repeated for that
 // partition alone.
 //
-// A target's ordinal counts partition by partition. Values are MessagePack arrays; the
-// fields are named in lua/common.lua and record.go.
+// A target's ordinal counts partition by partition. Values are MessagePack: executions, hosts and jobs of a
+// partition are values one after the other, all else arrays; the fields are named in lua/common.lua, hosts.go and record.go.
 //
-// # Scripts
+// # Functions
 //
-// lua/ has them, each with its keys, arguments and answer. They read and decide
-// first and write at the end; their first line has Redis refuse them before
+// lua/ has them, each with its keys, arguments and answer. They are one library of Redis functions (FUNCTION LOAD,
+// FCALL), named by the digest of its text, which Open loads on every master, and which is loaded again where it is
+// missing. A script's text would run anew in each call, which took 20 us of it. They read and decide
+// first and write at the end; Redis refuses them before
 // they start where writing isn't possible (out of memory, read only,
 // failed disk). They take their time from Redis. Every one may run twice: the client repeats
 // what timed out.
+//
+// Calls to one partition that come together share a call of a function (lanes.go). Lease, Record and
+// Expand do what is usual (one execution, nothing asked of it but the next step) without
+// the tables that the general way makes; tests run the whole suite both ways.
 //
 // # Durability
 //

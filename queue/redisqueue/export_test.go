@@ -19,3 +19,6 @@ func (s *Store) JobsKey(name string) string { return s.k.jobs(name) }
 
 // Client is the store's own.
 func (s *Store) Client() redis.UniversalClient { return s.rdb }
+
+// Slow gives options by which calls of the usual kind go the way of all others.
+func Slow(o Options) Options { o.slow = true; return o }

@@ -43,20 +43,20 @@ const (
 type scripts struct {
 	library, text string
 
-	claim, release, lease, record                              *script // busy
-	expand, cancel, tick, due, enroll, bar, drain, verify      *script // of a partition
-	label, alive, hosts, check, queue, prepare, rebuild, erase *script // plain, in a partition
-	wipe, token                                                *script
-	begin, commit, abort, intent, drive, close, ended, drop    *script // about all jobs
-	gone, reopen, repeated                                     *script
+	claim, release, lease, record                           *script // busy
+	expand, cancel, tick, due, enroll, bar, drain, verify   *script // of a partition
+	label, alive, hosts, check, queue, prepare, erase       *script // plain, in a partition
+	wipe, token                                             *script
+	begin, commit, abort, intent, drive, close, ended, drop *script // about all jobs
+	gone, repeated                                          *script
 }
 
 func (s *scripts) kinds() [3]map[string]**script {
 	return [3]map[string]**script{
 		plainVerb: {"label": &s.label, "alive": &s.alive, "hosts": &s.hosts, "check": &s.check, "queue": &s.queue, "prepare": &s.prepare,
-			"rebuild": &s.rebuild, "erase": &s.erase, "wipe": &s.wipe, "token": &s.token, "begin": &s.begin, "commit": &s.commit,
+			"erase": &s.erase, "wipe": &s.wipe, "token": &s.token, "begin": &s.begin, "commit": &s.commit,
 			"abort": &s.abort, "intent": &s.intent, "drive": &s.drive, "close": &s.close, "ended": &s.ended, "drop": &s.drop,
-			"gone": &s.gone, "reopen": &s.reopen, "repeated": &s.repeated},
+			"gone": &s.gone, "repeated": &s.repeated},
 		partVerb: {"expand": &s.expand, "cancel": &s.cancel, "tick": &s.tick, "due": &s.due, "enroll": &s.enroll, "bar": &s.bar,
 			"drain": &s.drain, "verify": &s.verify},
 		busyVerb: {"claim": &s.claim, "release": &s.release, "lease": &s.lease, "record": &s.record},

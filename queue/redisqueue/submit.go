@@ -217,7 +217,7 @@ func (b *submission) prepare(ctx context.Context) error {
 		f, m := fixed, moving
 		f.int(b.now).int(b.now).str(laneKey(spec.Lane)).int(int64(spec.Priority)).
 			int(micros(spec.NotBefore)).int(spec.PickupTimeout.Microseconds()).int(silence).int(int64(n)).
-			int(spec.OutputBound()).int(0)
+			int(spec.OutputBound())
 		m.int(0).str("a").str("").int(0).int(0).int(0).int(0).array(12).int(int64(n))
 		for range 11 {
 			m.int(0)

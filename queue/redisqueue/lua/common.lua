@@ -35,7 +35,7 @@ local OUT, ERR, INLINE, CANCELLED, WHY, CANCELMSG, DROPPED, GAP, DELETED, SEGS, 
 local BLANK = { 'p', 0, 0, 0, 0, 0, 0, 0, 0, 0, '', 0, '', 0, 0, 0, 0, 0, '', '', 0, 0, 0, '', 0, '', 0, 0, 0, 0, 0, 0 }
 
 -- Fields of a job in a partition: fixed ("s<job>" in d) and moving ("c<job>").
-local S_ATTEMPT, S_CREATED, S_LANE, S_PRIO, S_NOTBEFORE, S_PICKUP, S_SILENCE, S_COUNT, S_BOUND, S_FROM = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local S_ATTEMPT, S_CREATED, S_LANE, S_PRIO, S_NOTBEFORE, S_PICKUP, S_SILENCE, S_COUNT, S_BOUND = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local C_CURSOR, C_CONTROL, C_WHY, C_AT, C_LAST, C_OUT, C_REC, C_COUNTS = 1, 2, 3, 4, 5, 6, 7, 8
 local INDEX = { p = 1, q = 2, l = 3, a = 4, r = 5, s = 6, f = 7, t = 8, c = 9, e = 10, j = 11, x = 12 }
 

@@ -3,7 +3,7 @@
 --
 -- KEYS: 7.. q:<host> of each target given
 -- ARGV: 2 job, 3 cursor that the caller knows, then host, incarnation of each target from there on
--- Returns: cursor after (-1: its part of this partition is missing), released, hints. A cursor that isn't
+-- Returns: cursor after (-1: no such job), released, hints. A cursor that isn't
 -- the caller's changes nothing: another has been there.
 
 local j = job(ARGV[2])
@@ -15,10 +15,7 @@ local names = {}
 for i = 1, n do names[i] = ARGV[2 + 2 * i] end
 read_hosts(names)
 local released, slow, notbefore = 0, 0, j.s[S_NOTBEFORE]
--- Where a failover may have lost that they were released before, pickup_timeout counts from the submit: so
--- deliver_until isn't later than what a host that has run it was told.
-local from = j.s[S_FROM] > 0 and j.s[S_FROM] or now
-local till, wait = math.max(from, notbefore) + j.s[S_PICKUP], notbefore > now and 1 or 0
+local till, wait = math.max(now, notbefore) + j.s[S_PICKUP], notbefore > now and 1 or 0
 local queued, lane, deadline, usual = place(j, wait), j.s[S_LANE], text_of(till), j.c[C_CONTROL] == 'a' and QUICK == 1
 -- A host that is as it was at the submit gets its execution; true if so.
 local function quick(idx, id, q, inc)

@@ -39,7 +39,6 @@ local function finish()
       if is_ready(h) then
         push(readies, '0', name)
         if h.hint then push(hints, o[O_GATEWAY], id) end
-        if h.reply then h.reply[3] = 1 end
       else
         push(unreadies, name)
       end

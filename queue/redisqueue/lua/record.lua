@@ -5,7 +5,7 @@
 --   named. An event is { seq, kind, ... }: "a" token, position; "j" token, reason, at; "s";
 --   "o" stream, bytes, chunk; "g" through, bytes, chunk; "f" outcome, exit, signal, reason, at, dropped.
 --   Or a summary instead of false, and then the job: see quick().
--- Returns for each: "ok", acks, 1 if it ended something and there is more for the host; an ack is stored, verdict, reason.
+-- Returns for each: "ok", acks; an ack is stored, verdict, reason.
 --   "again" if the summary doesn't fit what is stored.
 
 local function forget(f)
@@ -172,19 +172,16 @@ local function one(c, h, at)
   if o[O_REVOKED] == 1 then return { 'fail', 'forbidden', 'the host is revoked' } end
   if o[O_INC] ~= c[3] then return { 'fail', 'superseded', 'the incarnation is ' .. o[O_INC] } end
   if c[5] then return { 'again' } end
-  local acks, reply = {}, { 'ok', false, 0 }
+  local acks = {}
   for i = 6, #c, 2 do
     local x, events = load(c[i], h), c[i + 1]
-    local kind = events[#events][2]
-    if kind == 'f' or kind == 'j' then h.recheck, h.reply = true, reply end
     if x then
       acks[#acks + 1] = record(x, events, KEYS[at + (i - 4) / 2], c[4])
     else
       acks[#acks + 1] = { 0, 'forget', 'unknown' }
     end
   end
-  reply[2] = acks
-  return reply
+  return { 'ok', acks }
 end
 
 -- Events of one execution, one after the other, of which none was stored before; no gap, nothing rejected, nothing
@@ -244,7 +241,7 @@ local function quick(c, q)
     set_state(j, idx, is)
   end
   j.c[C_REC], j.c[C_OUT], j.changed = j.c[C_REC] + #to - #before, j.c[C_OUT] + bytes, true
-  return { 'ok', { { last, first and not sum[8] and 'go' or '', '' } }, 0 }
+  return { 'ok', { { last, first and not sum[8] and 'go' or '', '' } } }
 end
 
 return one, needs, quick

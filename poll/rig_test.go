@@ -222,4 +222,3 @@ func numbers(t *testing.T, rec *httptest.ResponseRecorder) (ns []int64) {
 	}
 	return ns
 }
-

@@ -127,6 +127,9 @@ func (g *Gateway) rerunJob(w http.ResponseWriter, r *http.Request, c caller) err
 	if err != nil {
 		return err
 	}
+	if done, err := g.repeated(w, r, c, sel.request); done || err != nil {
+		return err
+	}
 	job, err := g.store.Job(r.Context(), id)
 	if err != nil {
 		return err

@@ -26,12 +26,33 @@ func (g *Gateway) submitJob(w http.ResponseWriter, r *http.Request, c caller) er
 		return err
 	}
 	job.CreatedBy = c.operator.Subject
+	if done, err := g.repeated(w, r, c, req); done || err != nil {
+		return err
+	}
 	targets, selection, err := g.choose(r.Context(), req)
 	if err != nil {
 		return err
 	}
 	job.Selection = selection
 	return g.submit(w, r, queue.NewJob{Job: job, Script: script, Targets: targets}, req)
+}
+
+// repeated answers a request whose Idempotency-Key was used for the same before: first
+// of all, since its targets may have gone meanwhile. done is false if there is nothing to answer with.
+func (g *Gateway) repeated(w http.ResponseWriter, r *http.Request, c caller, request any) (done bool, err error) {
+	key, err := idempotencyKey(r, c.operator.Subject)
+	if err != nil || key == "" {
+		return false, err
+	}
+	sum, err := digest(r.URL.Path, request)
+	if err != nil {
+		return false, err
+	}
+	job, found, err := g.store.Repeat(r.Context(), key, sum)
+	if err != nil || !found {
+		return false, err
+	}
+	return true, g.answerSubmit(w, r, job, false)
 }
 
 // submit stores a job and answers with it. request is what a repeat is compared
@@ -58,12 +79,17 @@ func (g *Gateway) submit(w http.ResponseWriter, r *http.Request, n queue.NewJob,
 	if err != nil {
 		return err
 	}
+	return g.answerSubmit(w, r, job, created)
+}
+
+// answerSubmit answers with a job that is stored, by this request or one before.
+func (g *Gateway) answerSubmit(w http.ResponseWriter, r *http.Request, job queue.Job, created bool) (err error) {
 	g.keeper.Submitted(job.ID)
 	g.changed(job.ID)
 	status, answer := http.StatusOK, queue.JobStatus{Job: job, Counters: queue.Counters{queue.Planned: job.Targets}}
 	if created {
 		status = http.StatusCreated
-		g.log.Info("job submitted", "job", job.ID, "operator", subject, "targets", job.Targets, "rerun_of", job.RerunOf)
+		g.log.Info("job submitted", "job", job.ID, "operator", job.CreatedBy, "targets", job.Targets, "rerun_of", job.RerunOf)
 	} else if answer, err = g.store.Job(r.Context(), job.ID); err != nil {
 		return err
 	}

@@ -106,12 +106,24 @@ func TestIdempotencyKey(t *testing.T) {
 	if j := read[api.Job](again); j.ID != first.ID || again.header.Get("Location") != "/v1/jobs/"+first.ID {
 		t.Errorf("a repeat gave %s, not %s", j.ID, first.ID)
 	}
+	named := api.JobRequest{Script: "true", Hosts: []string{"web-1"}}
+	repeat := func() *answer {
+		return b.ask("POST", "/v1/jobs", b.operator(), named, api.IdempotencyKey, "key 2")
+	}
+	second := read[api.Job](repeat().is(201, ""))
+	if err := b.store.DeleteHost(t.Context(), "web-1"); err != nil {
+		t.Fatal(err)
+	}
+	if j := read[api.Job](repeat().is(200, "")); j.ID != second.ID { // its host has gone, the answer is the same
+		t.Errorf("a repeat gave %s, not %s", j.ID, second.ID)
+	}
+	b.enroll("web-2", nil)
 	req.Script = "false"
 	post(b.operator(), req).is(409, "conflict")
 	if j := read[api.Job](post(b.operatorAs("bob"), req).is(201, "")); j.ID == first.ID {
 		t.Error("operators share keys")
 	}
-	if l := read[api.JobList](b.ask("GET", "/v1/jobs", b.operator(), nil).is(200, "")); len(l.Jobs) != 2 {
+	if l := read[api.JobList](b.ask("GET", "/v1/jobs", b.operator(), nil).is(200, "")); len(l.Jobs) != 3 {
 		t.Errorf("%d jobs", len(l.Jobs))
 	}
 	for _, key := range []string{strings.Repeat("k", 201), "ä"} {

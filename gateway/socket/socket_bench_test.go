@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -79,24 +78,6 @@ func report(b *testing.B, c net.Conn, br *bufio.Reader, host queue.HostID) {
 		`{"type":"finished","execution":"`+x+`","seq":4,"at":1,"outcome":"succeeded"}]`)
 }
 
-// BenchmarkIdle measures the memory of an idle session after traffic: run it
-// with -benchtime 5000x or so. The clients are in the process too, but are bare
-// connections, of some hundred bytes each.
-func BenchmarkIdle(b *testing.B) {
-	addr := serve(b)
-	br := bufio.NewReader(nil)
-	before := used()
-	for i := range b.N {
-		c := bare(b, addr, br)
-		report(b, c, br, queue.HostID(fmt.Sprint("h", i+1)))
-	}
-	b.StopTimer()
-	after := used()
-	b.ReportMetric(float64(after.heap-before.heap)/float64(b.N), "heap-B/conn")
-	b.ReportMetric(float64(after.stack-before.stack)/float64(b.N), "stack-B/conn")
-	b.ReportMetric(float64(after.sys-before.sys)/float64(b.N), "total-B/conn")
-}
-
 // BenchmarkReport measures the events of an instant job on one connection, there
 // and back, with a store that costs nothing.
 func BenchmarkReport(b *testing.B) {
@@ -107,14 +88,4 @@ func BenchmarkReport(b *testing.B) {
 	for b.Loop() {
 		report(b, c, br, "h1")
 	}
-}
-
-type usage struct{ heap, stack, sys int64 }
-
-func used() usage {
-	var ms runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&ms)
-	return usage{int64(ms.HeapAlloc), int64(ms.StackInuse), int64(ms.HeapInuse + ms.StackInuse)}
 }

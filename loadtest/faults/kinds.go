@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/rexgate/rexgate/queue"
 )
 
 // victim is what a fault strikes.
@@ -21,6 +23,7 @@ type victim struct {
 	real  *real
 	links []*relay
 	hosts []string // whose executions are struck; nil = all
+	held  string   // the execution that was lured into the wanted state; "" = none
 }
 
 // kind is a kind of fault.
@@ -64,6 +67,7 @@ func kinds() []kind {
 		{name: "connection cut", on: aLink, strike: cut},
 		{name: "connection half-open", on: aLink, strike: halfOpen},
 		{name: "connection slow", on: aLink, strike: slow},
+		{name: "cancelled behind a cut", on: aLink, strike: cancelled},
 		{name: "agent killed", real: true, on: aReal, strike: killed, loses: true},
 		{name: "agent stopped", real: true, on: aReal, strike: stopped},
 		{name: "supervisor killed", real: true, on: aReal, strike: supervisor(syscall.SIGKILL), loses: true},
@@ -214,6 +218,21 @@ func cut(_ context.Context, _ *run, f fault, v victim) (func(context.Context) er
 		}
 		return nil
 	}, nil
+}
+
+// cancelled cuts a host off, and cancels its execution meanwhile: what it says of it comes after that.
+func cancelled(ctx context.Context, r *run, f fault, v victim) (func(context.Context) error, error) {
+	id := queue.ExecutionID(v.held)
+	job, host, err := id.Split()
+	if err != nil {
+		return nil, errNothing
+	}
+	undo, err := cut(ctx, r, fault{How: 1}, v)
+	if err != nil {
+		return nil, err
+	}
+	r.load.cancelOne(ctx, f, string(job), string(host))
+	return undo, nil
 }
 
 func halfOpen(_ context.Context, _ *run, f fault, v victim) (func(context.Context) error, error) {

@@ -19,7 +19,7 @@ func (r *run) lure(ctx context.Context, f fault, v victim, st *strike) (release 
 	switch {
 	case f.Column == colPlanned:
 		if err := r.load.rush(ctx, v.hosts, Plan{Lines: 2, Pad: 4}); err != nil { // another fault is in the way
-			st.Held = "not planned: " + err.Error()
+			st.Err = "not planned: " + err.Error()
 		}
 	case v.real != nil:
 		return r.lureReal(ctx, f, v, st)

@@ -208,6 +208,7 @@ func (r *run) one(ctx context.Context, f fault) error {
 	defer v.busy.Unlock()
 	st := &strike{fault: f, Name: v.name, Hosts: v.hosts}
 	release := r.lure(ctx, f, v, st)
+	v.held = st.Held
 	st.At = time.Now()
 	undo, err := k.strike(ctx, r, f, v)
 	release()

@@ -130,6 +130,21 @@ func (l *load) cancel(o *order) {
 	}
 }
 
+// cancelOne cancels one execution, for a fault. If that isn't answered soon, it may have been cancelled or not.
+func (l *load) cancelOne(ctx context.Context, f fault, job, host string) {
+	l.mu.Lock()
+	for _, o := range l.orders {
+		if o.ID == job && o.Cancel < 0 { // it may be cancelled from now on, and isn't once more
+			o.Cancel, o.cancelled = 0, true
+		}
+	}
+	l.mu.Unlock()
+	ctx, done := context.WithTimeout(ctx, time.Second)
+	defer done()
+	g := l.w.gateways[f.How%uint64(len(l.w.gateways))]
+	g.op.Cancel(ctx, job, api.Selection{Hosts: []string{host}}) //nolint:errcheck // another fault may be in the way
+}
+
 // vanished judges a job that the store doesn't have.
 func (l *load) vanished(o *order, epoch int) {
 	l.mu.Lock()

@@ -183,14 +183,18 @@ func (f *fleet) all(want int) {
 func (f *fleet) check(jobs ...queue.JobID) {
 	f.t.Helper()
 	for _, id := range jobs {
-		j, err := f.s.Job(f.ctx, id)
-		f.must(err)
+		var j queue.JobStatus
+		// After a restart the client may hold on to its last failure to connect for a second.
+		f.must(f.again(func() (err error) { j, err = f.s.Job(f.ctx, id); return err }))
 		if j.Counters[queue.Succeeded] != len(f.targets) || j.Counters.Total() != len(f.targets) {
 			f.t.Errorf("job %s: %v, want %d succeeded", id, j.Counters, len(f.targets))
 		}
 		for _, t := range f.targets {
-			chunks, err := f.s.Output(f.ctx, queue.OutputQuery{Job: id, Host: t.Host, Limit: 1000})
-			f.must(err)
+			var chunks []queue.Chunk
+			f.must(f.again(func() (err error) {
+				chunks, err = f.s.Output(f.ctx, queue.OutputQuery{Job: id, Host: t.Host, Limit: 1000})
+				return err
+			}))
 			if len(chunks) != 1 || string(chunks[0].Data) != "hello from "+string(t.Host)+"\n" {
 				f.t.Errorf("output of %s: %d chunks", t.Host, len(chunks))
 			}
@@ -206,8 +210,8 @@ func (f *fleet) check(jobs ...queue.JobID) {
 
 func (f *fleet) reconciled() {
 	f.t.Helper()
-	repairs, err := f.s.Reconcile(f.ctx, 1000)
-	f.must(err)
+	var repairs []string
+	f.must(f.again(func() (err error) { repairs, err = f.s.Reconcile(f.ctx, 1000); return err }))
 	for _, r := range repairs {
 		f.t.Errorf("Reconcile: %s", r)
 	}

@@ -13,7 +13,8 @@ const (
 )
 
 // runView is a watch of an execution. What it has delivered is in its position: all chunks with a number up to Last.
-// While that is behind the tail of the value, it pages through the store.
+// While that is behind the tail of the value, it pages through the store, and keeps nothing of what it
+// read: a reader that is slow holds up nobody else.
 type runView struct {
 	views *Views
 	w     *Watcher[queue.ExecutionID, *runValue]
@@ -25,8 +26,6 @@ type runView struct {
 	now     *runValue        // the newest
 	sent    *queue.Execution // as it was told last
 	rewound int              // as of now, when it was sent
-	page    []queue.Chunk    // read from the store, to be sent next
-	holds   bool             // one of Views.pages
 }
 
 // Next implements View.
@@ -71,7 +70,6 @@ func (r *runView) ahead() bool {
 
 // begin gives a snapshot; the output follows.
 func (r *runView) begin() *Update {
-	r.drop()
 	r.at = Position{Seq: r.at.Seq + 1}
 	return r.tell(&Update{Snapshot: true, Seq: r.at.Seq})
 }
@@ -102,24 +100,17 @@ func (r *runView) tell(u *Update) *Update {
 // take gives the next output, from the store or from the tail, and moves the position
 // behind it.
 func (r *runView) take(ctx context.Context) ([]queue.Chunk, error) {
-	for len(r.page) == 0 {
-		r.drop()
-		if r.now.x.Output.Deleted {
-			r.at.Last = max(r.at.Last, r.now.x.Stored)
-			return nil, nil
-		}
-		if r.at.Last >= r.now.after {
-			return r.takeTail(), nil
-		}
-		if err := r.read(ctx); err != nil {
-			return nil, err
+	if r.now.x.Output.Deleted {
+		r.at.Last = max(r.at.Last, r.now.x.Stored)
+		return nil, nil
+	}
+	for r.at.Last < r.now.after {
+		chunks, err := r.read(ctx)
+		if err != nil || len(chunks) > 0 {
+			return chunks, err
 		}
 	}
-	n := fitting(r.page)
-	chunks := r.page[:n:n]
-	r.page = r.page[n:]
-	r.passed(chunks)
-	return chunks, nil
+	return r.takeTail(), nil
 }
 
 // takeTail gives what the tail has behind the position.
@@ -133,28 +124,27 @@ func (r *runView) takeTail() []queue.Chunk {
 	return chunks[:n:n]
 }
 
-// read reads a page behind the position. If there is none, the position moves up to what was stored
+// read reads an update's worth behind the position. If there is none, the position moves up to what was stored
 // when the newest value was read, since what was stored until then has been delivered.
-func (r *runView) read(ctx context.Context) error {
+func (r *runView) read(ctx context.Context) ([]queue.Chunk, error) {
 	select {
-	case r.views.pages <- struct{}{}:
-		r.holds = true
+	case r.views.reading <- struct{}{}:
+		defer func() { <-r.views.reading }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	chunks, err := r.views.store.Output(ctx, queue.OutputQuery{Job: r.topic.Job, Host: r.topic.Host, Offset: r.at.Offset, Limit: outputPage})
+	chunks, err := r.views.store.Output(ctx, queue.OutputQuery{Job: r.topic.Job, Host: r.topic.Host, Offset: r.at.Offset, Limit: updateBytes})
 	if err != nil {
-		r.drop()
-		return err
+		return nil, err
 	}
-	// A gap at the offset comes again, and a host may have sent single bytes.
-	chunks = after(chunks, r.at.Last)
-	r.page = append([]queue.Chunk(nil), chunks[:min(len(chunks), 4*updateChunks)]...)
-	if len(r.page) == 0 {
-		r.drop()
+	chunks = after(chunks, r.at.Last) // a gap at the offset comes again
+	if len(chunks) == 0 {
 		r.at.Last = max(r.at.Last, r.now.x.Stored)
+		return nil, nil
 	}
-	return nil
+	n := fitting(chunks) // a host may have sent single bytes
+	r.passed(chunks[:n])
+	return chunks[:n:n], nil
 }
 
 // after leaves out the chunks with a number up to last. The numbers rise.
@@ -184,15 +174,6 @@ func (r *runView) passed(chunks []queue.Chunk) {
 	}
 }
 
-// drop gives the page back.
-func (r *runView) drop() {
-	r.page = nil
-	if r.holds {
-		<-r.views.pages
-		r.holds = false
-	}
-}
-
 // News implements View. While Next gives something it isn't asked.
 func (r *runView) News() <-chan struct{} { return r.w.News() }
 
@@ -200,7 +181,4 @@ func (r *runView) News() <-chan struct{} { return r.w.News() }
 func (r *runView) Position() Position { return r.at }
 
 // Close implements View.
-func (r *runView) Close() {
-	r.drop()
-	r.w.Close()
-}
+func (r *runView) Close() { r.w.Close() }

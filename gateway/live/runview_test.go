@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -89,8 +90,8 @@ func outputExactly(t *testing.T, rng *rand.Rand) {
 		r.view.Close()
 	}
 	synctest.Wait()
-	if n := len(gates[0].pages) + len(gates[1].pages); n != 0 {
-		t.Errorf("%d pages are held by nobody", n)
+	if n := len(gates[0].reading) + len(gates[1].reading); n != 0 {
+		t.Errorf("%d readings are going on, of nobody", n)
 	}
 }
 
@@ -208,6 +209,51 @@ func TestDeletedOutput(t *testing.T) {
 				t.Errorf("of a deleted execution: %v", err)
 			}
 			r.view.Close()
+		}
+	})
+}
+
+// Readers who stop in the middle of a long output hold nobody up, be they as many as may read at the same
+// time.
+func TestReadersWhoStopHoldNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard()
+		v := NewViews(b)
+		defer v.Close()
+		w := b.run(jobA, "h")
+		b.do(func() {
+			for range 100 {
+				w.says(queue.Stdout, strings.Repeat("x", queue.MaxChunk))
+			}
+		})
+		for range maxReading {
+			r := open(t, v, Topic{Job: jobA, Host: "h"})
+			defer r.view.Close()
+			for r.bytes == 0 {
+				if !r.step() {
+					<-r.view.News()
+				}
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		last, err := v.Open(Topic{Job: jobA, Host: "h"}, Position{}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer last.Close()
+		got := 0
+		for got < 100*queue.MaxChunk {
+			u, err := last.Next(ctx)
+			if err != nil {
+				t.Fatalf("after %d bytes: %v", got, err)
+			}
+			if u == nil {
+				t.Fatalf("only %d bytes came", got)
+			}
+			for _, c := range u.Output {
+				got += len(c.Data)
+			}
 		}
 	})
 }

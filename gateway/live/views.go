@@ -57,15 +57,17 @@ type Views struct {
 	jobs  *Feed[struct{}, *jobsValue]
 	job   *Feed[queue.JobID, *jobValue]
 	runs  *Feed[queue.ExecutionID, *runValue]
-	pages chan struct{} // of output that are held in memory
+
+	reading chan struct{} // stored output, by those whom the tail doesn't reach
 }
 
-// maxPages bounds the pages of stored output in memory, of all views together.
-const maxPages = 64
+// maxReading bounds the views that read stored output at the same time. It is held
+// for no longer than the store takes.
+const maxReading = 64
 
 // NewViews makes views of what is in a store.
 func NewViews(store Store) *Views {
-	v := &Views{store: store, pages: make(chan struct{}, maxPages)}
+	v := &Views{store: store, reading: make(chan struct{}, maxReading)}
 	v.jobs = New(Options[struct{}, *jobsValue]{
 		Read: v.readJobs, Same: sameStep[*jobsValue], Size: (*jobsValue).size,
 		Pace: func(*jobsValue) Pace { return listPace },

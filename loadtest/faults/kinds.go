@@ -112,12 +112,11 @@ func aReal(w *world, f fault) victim {
 
 // aLink strikes the connections of some of the hosts of a crew, or of a real host.
 func aLink(w *world, f fault) victim {
-	n := f.Victim % uint64(len(w.crews)+len(w.reals))
-	if n >= uint64(len(w.crews)) {
-		r := w.reals[n-uint64(len(w.crews))]
+	if n := uint64(len(w.reals)); n > 0 && f.How>>40%4 == 0 {
+		r := w.reals[f.Victim%n]
 		return victim{name: "links of " + r.host, busy: &r.linkBusy, real: r, links: w.links[r.host], hosts: []string{r.host}}
 	}
-	c := w.crews[n]
+	c := w.crews[f.Victim%uint64(len(w.crews))]
 	v := victim{name: "links of " + c.name, busy: &c.linkBusy, crew: c}
 	for i, h := range c.hosts {
 		if f.How>>8&1 == 0 || i%4 == int(f.How>>9%4) {

@@ -16,7 +16,7 @@ func newJob(targets ...queue.Target) queue.NewJob {
 	script := []byte("echo hello\n")
 	return queue.NewJob{
 		Job: queue.Job{
-			ID: queue.NewJobID(time.Now()), Spec: queue.Spec{}.WithDefaults(), CreatedBy: "ann", Selection: "hosts",
+			ID: queue.NewJobID(time.Now()), Spec: queue.Spec{OutputLimit: queue.MaxOutput}.WithDefaults(), CreatedBy: "ann", Selection: "hosts",
 			ScriptSize: int64(len(script)), ScriptSHA256: queue.ScriptDigest(script),
 		},
 		Script: script, Targets: targets,
@@ -68,6 +68,9 @@ func TestBound(t *testing.T) {
 	seq, full := int64(2), int64(0)
 	var err error
 	for ; err == nil; seq += perRecord {
+		if (seq-2)*queue.MaxChunk > 2*bound {
+			t.Fatalf("%d bytes of output were taken, and the store is bounded to %d", (seq-2)*queue.MaxChunk, bound)
+		}
 		if _, _, e := s.Submit(ctx, newJob(queue.Target{Host: "h", Incarnation: 1})); full == 0 && queue.CodeOf(e) == queue.Full {
 			full, _, _ = s.Room(ctx)
 		} else if full != 0 && queue.CodeOf(e) != queue.Full {

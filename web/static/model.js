@@ -120,7 +120,10 @@ export class Targets {
     this.#pages.set(n, []) // on its way
     this.#fetch(n * pageSize, pageSize).then(
       (page) => this.#pages.set(n, page.hosts),
-      () => setTimeout(() => this.#pages.delete(n), 2000), // asked for again when it is seen again
+      () => setTimeout(() => {
+        this.#pages.delete(n)
+        this.#changed() // asked for again if it is still in sight
+      }, 2000),
     ).finally(() => this.#changed())
   }
 }

@@ -69,6 +69,25 @@ func TestPageLive(t *testing.T) {
 	}
 }
 
+// TestPageCopies copies an output with empty lines, and leaves it while its last event of scrolling is on its way.
+func TestPageCopies(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "sqlite")
+	s.host("web-1")
+	job := s.detached("--host", "web-1", "--", `printf 'one\n\n\ntwo\n'`)
+	p := s.page("#/jobs/" + job + "/web-1")
+	p.sees(".line", "two")
+	if text := eval[string](p, `(getSelection().selectAllChildren(document.querySelector(".lines > div")), getSelection().toString())`); strings.TrimRight(text, "\n") != "one\n\n\ntwo" {
+		t.Errorf("%q is copied", text)
+	}
+	eval[any](p, `globalThis.boxes = [...document.querySelectorAll(".lines, .rows")], null`)
+	eval[any](p, `location.hash = "#/", null`)
+	p.sees("h1", "Jobs")
+	if n := eval[int](p, `boxes.map((b) => b.dispatchEvent(new Event("scroll"))).length`); n != 2 {
+		t.Errorf("%d boxes can be scrolled", n)
+	}
+}
+
 // TestPageOutlivesGateway kills the gateway under an open page, ends another one in good order, and finds
 // the page going on by itself.
 func TestPageOutlivesGateway(t *testing.T) {

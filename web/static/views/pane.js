@@ -25,8 +25,8 @@ export function Pane({ output, notes, running }) {
     return () => watch.disconnect()
   }, [])
 
-  const scrolled = () => {
-    const b = box.current
+  // The last of these events may come after the pane has gone.
+  const scrolled = ({ currentTarget: b }) => {
     following.current = b.scrollHeight - b.scrollTop - b.clientHeight < 48
     setBehind(!following.current)
   }
@@ -87,8 +87,8 @@ class Drawing {
     if (line.gap) return
     const text = node.lastChild
     text.replaceChildren(...line.runs.flatMap(spans))
-    // An empty line has its height, and is copied as one.
-    if (line.chars === 0) text.append("\u200b")
+    // An empty line has its height, and is copied as one, of nothing else.
+    if (line.chars === 0) text.append(document.createElement("br"))
     if (line.rewritten > 0) {
       node.classList.add("rewritten")
       node.title = `written anew ${line.rewritten} times; the raw output has all of it`

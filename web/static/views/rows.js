@@ -45,7 +45,7 @@ export function Rows({ count, height, name, row }) {
   for (let i = first; i < last; i++) shown.push(i)
   // The tab key stops once in the list: at the row that has the focus, or the first in sight.
   const stop = focus.index >= first && focus.index < last ? focus.index : Math.min(last - 1, Math.ceil(view.top / height))
-  return html`<div class="rows" ref=${box} onScroll=${() => look()} onKeyDown=${key}>
+  return html`<div class="rows" ref=${box} onScroll=${(event) => look(event.currentTarget)} onKeyDown=${key}>
     <ul aria-label=${name} style=${{ height: `${count * height}px` }}>
       ${shown.map((i) => html`<li key=${i} data-row=${i} aria-posinset=${i + 1} aria-setsize=${count}
         style=${{ top: `${i * height}px`, height: `${height}px` }}

@@ -176,6 +176,12 @@ func openSized(t *testing.T, address string, look map[string]any, hosts ...strin
 	return p
 }
 
+// tab opens an address in another tab beside the page.
+func (p *page) tab(address string) *page {
+	p.t.Helper()
+	return &page{t: p.t, b: p.b, id: decoded[int](p, "tab", map[string]any{"url": address})}
+}
+
 func (p *page) do(name string, args map[string]any) json.RawMessage {
 	p.t.Helper()
 	if args == nil {

@@ -97,6 +97,10 @@ func TestPageDemo(t *testing.T) {
 	if strings.Contains(p.url(), "login") {
 		t.Errorf("the code is still in the address: %s", p.url())
 	}
+	// The link again, where it has logged in: that stays.
+	p.do("go", map[string]any{"url": "about:blank"})
+	p.do("go", map[string]any{"url": address})
+	p.sees(".who", "demo")
 	p.click("td a", "demo")
 	p.click(".host", "beta")
 	p.sees(".line", "shown in a browser")
@@ -107,4 +111,25 @@ func TestPageDemo(t *testing.T) {
 	if strings.Contains(again.url(), "login") {
 		t.Errorf("the code is still in the address: %s", again.url())
 	}
+}
+
+// TestPageTabs logs out and in in one tab of a browser: the other one follows, and shows nothing meanwhile.
+func TestPageTabs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "sqlite")
+	s.enrol("web-1")
+	job := s.detached("--host", "web-1", "--", "true")
+	p := s.page("#/jobs/" + job)
+	p.sees(".host", "web-1")
+	tab := p.tab(s.url)
+	tab.click("button", "Log out")
+	p.sees("h1", "Log in")
+	p.gone(".host", "web-1")
+	tab.login(s.token())
+	p.sees(".host", "web-1")
+
+	// A login that ends otherwise is told in words for people.
+	eval[any](p, `fetch("v1/login", {method: "DELETE"}).then(() => null)`)
+	p.click("a.brand", "")
+	p.sees(".fault", "the login has ended")
 }

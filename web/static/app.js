@@ -19,6 +19,9 @@ const time = {
   clearTimeout: (id) => clearTimeout(id),
 }
 
+// The tabs of a browser have one cookie: who logs in or out does it in all of them.
+const tabs = new BroadcastChannel("rexgate")
+
 function App() {
   const [session, setSession] = useState() // undefined: not known yet; null: nobody is logged in
   const [problem, setProblem] = useState()
@@ -26,12 +29,22 @@ function App() {
 
   useEffect(() => {
     const start = async (code) => {
+      let refused
       try {
-        setSession(await (code ? api.login({ code }) : api.whoAmI()))
+        if (code) {
+          setSession(await api.login({ code }))
+          tabs.postMessage("login")
+          return
+        }
+      } catch (e) {
+        refused = e // of a link that was used before; who is logged in stays so
+      }
+      try {
+        setSession(await api.whoAmI())
       } catch (e) {
         setSession(null)
         // That nobody is logged in needs no words.
-        if (code || e.status !== 401) setProblem(e)
+        setProblem(refused ?? (e.status === 401 ? undefined : e))
       }
     }
     const moved = () => {
@@ -40,6 +53,7 @@ function App() {
       if (code) start(code)
     }
     addEventListener("hashchange", moved)
+    tabs.onmessage = () => start()
     start(takeLogin(location, history))
     setRoute(parse(location.hash))
     return () => removeEventListener("hashchange", moved)
@@ -48,6 +62,7 @@ function App() {
   const loggedIn = (s) => {
     setProblem(undefined)
     setSession(s)
+    tabs.postMessage("login")
   }
   const loggedOut = (why) => {
     setProblem(why)
@@ -94,7 +109,8 @@ function Inside({ session, route, onLogout }) {
         model.time(ms)
       },
       onStatus: show,
-      onUnauthorized: (p) => onLogout(p),
+      // In words for people: the gateway's are for programs, which send a token.
+      onUnauthorized: () => onLogout({ detail: "the login has ended; log in again to go on here" }),
     })
     watch.current = w
     return () => {
@@ -118,6 +134,7 @@ function Inside({ session, route, onLogout }) {
   const logout = async () => {
     try {
       await api.logout()
+      tabs.postMessage("logout")
       onLogout()
     } catch (e) {
       onLogout(e)

@@ -34,7 +34,7 @@ const commands = {
       p.faults.push(`dialog: ${d.message()}`)
       d.dismiss()
     })
-    context.on("page", (other) => other !== p.page && p.faults.push(`another page was opened: ${other.url()}`))
+    context.on("page", (other) => p.page && !p.opens && p.faults.push(`another page was opened: ${other.url()}`))
     const requested = (method, url, type) => {
       p.origins.add(new URL(url).host)
       p.requests.push(`${method} ${new URL(url).pathname}${new URL(url).search} ${type}`)
@@ -44,6 +44,16 @@ const commands = {
     const id = ++ids
     pages.set(id, p)
     await p.page.goto(url, { waitUntil: "commit" })
+    return id
+  },
+  // tab opens another tab beside a page, with the same cookies; the page's close closes it too.
+  async tab({ p, url }) {
+    p.opens = true
+    const tab = { ...p, page: await p.context.newPage() }
+    p.opens = false
+    const id = ++ids
+    pages.set(id, tab)
+    await tab.page.goto(url, { waitUntil: "commit" })
     return id
   },
   go: ({ p, url }) => p.page.goto(url, { waitUntil: "commit" }),

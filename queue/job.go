@@ -21,6 +21,12 @@ type Spec struct {
 	RunTimeout    time.Duration // on the host; mandatory
 	OutputLimit   int64         // bytes kept; beyond it output is counted and dropped
 	Grace         time.Duration // between TERM and KILL
+	Offline       OfflinePolicy // what becomes of it on a host that is offline
+	// SupersedeKey: on each host the newest job of an operator with this key replaces those before that still
+	// wait there (see Jobs.Expand); "" = none.
+	SupersedeKey string
+	// Recheck is a selector that the host's labels must still match when the execution is delivered; "" = none.
+	Recheck string
 }
 
 // WithDefaults fills what is unset.
@@ -39,6 +45,9 @@ func (s Spec) WithDefaults() Spec {
 	}
 	if s.Grace == 0 {
 		s.Grace = DefaultGrace
+	}
+	if s.Offline == "" {
+		s.Offline = OfflineWait
 	}
 	return s
 }
@@ -86,6 +95,9 @@ func (s Spec) Validate() error {
 		return Errorf(Invalid, "output_limit: %d is not within 0 to %d", s.OutputLimit, MaxOutput)
 	case s.Grace < 0 || s.Grace > MaxGrace:
 		return Errorf(Invalid, "grace: %v is not within 0 to %v", s.Grace, MaxGrace)
+	}
+	if err := s.validatePolicy(); err != nil {
+		return err
 	}
 	return s.Lane.Validate()
 }

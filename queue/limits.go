@@ -25,6 +25,8 @@ const (
 	MaxPriority       = 100
 	MaxTargets        = 1_000_000
 	MaxIdempotencyKey = 200
+	MaxSupersedeKey   = 200
+	MaxRecheck        = 4 << 10 // of a selector that is checked again
 
 	DefaultRunTimeout    = time.Hour
 	MaxRunTimeout        = 30 * 24 * time.Hour

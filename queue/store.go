@@ -11,7 +11,7 @@ import (
 //
 // All verbs are safe for concurrent use, block until done or ctx ends, and
 // may be applied twice (see the package comment). A ctx that ends leaves a
-// verb either applied or not, never half, but for Expand, Cancel and Sweep, which
+// verb either applied or not, never half, but for Expand, Cancel, Purge and Sweep, which
 // work in steps and are finished by being called again.
 //
 // Errors are *Error. A store that can't be reached gives Unavailable; the verb may
@@ -46,7 +46,12 @@ type Jobs interface {
 	// Expand releases up to max planned targets of a job: planned -> queued, or
 	// -> cancelled where the job is cancelled, or where the host is revoked, deleted, or its incarnation
 	// no longer the target's (WhyReenrolled). It also
-	// finishes a Cancel that was cut.
+	// finishes a Cancel that was cut. Where the host is offline, OfflineSkip ends it.
+	//
+	// Of jobs with one SupersedeScope each host has a newest one that was released there (Job.Newer), remembered until that
+	// job is removed. Releasing a newer one makes it the newest, and withdraws (Held.Withdraw, WhySuperseded) the
+	// execution of the one before; releasing an older one ends it in this way at once. So an older job never starts after a newer
+	// one was released.
 	// driver names the caller: while one driver is active on a job,
 	// others get Busy, until it has been silent for DriverTimeout. The store
 	// sends the hints. Errors: NotFound.
@@ -60,6 +65,11 @@ type Jobs interface {
 	// are left alone. by is stored as the reason's operator. Errors: NotFound (no such job; or a
 	// host that is no target, in Items: then nothing is done).
 	Cancel(ctx context.Context, job JobID, hosts []HostID, by string) (Cancellation, error)
+
+	// Purge cancels what waits in a host's queue, of any job: queued ones end at once, leased ones are flagged; with
+	// running, accepted and running ones are asked for too, as by Cancel. Planned ones aren't in the queue. The host may
+	// be revoked or deleted. Errors: NotFound (never enrolled).
+	Purge(ctx context.Context, host HostID, running bool, by string) (Cancellation, error)
 
 	// OpenJobs lists jobs with planned targets or an unfinished cancel, oldest
 	// first.
@@ -101,6 +111,9 @@ type Reader interface {
 	// HostQueue lists a host's executions that are not terminal and not planned,
 	// in order of delivery: in flight first, then by lane, priority, age.
 	HostQueue(ctx context.Context, host HostID, limit int) ([]Execution, error)
+	// Situations tells what bears on when executions of a job go on, in the order of hosts: 1 to MaxPage targets. Each is
+	// read in one atomic step. Errors: Invalid; NotFound (the job; or a host that is no target, in Items).
+	Situations(ctx context.Context, job JobID, hosts []HostID) ([]Situation, error)
 	// Output reads stored output; see OutputQuery. An empty answer means nothing
 	// is stored there yet. A gap is a chunk of its own, at the offset where it happened: it takes no room in the
 	// coordinates, and belongs to every stream. Errors: NotFound if the host is no target of the job.
@@ -161,7 +174,8 @@ type Sessions interface {
 	Release(ctx context.Context, host HostID, session int64) error
 
 	// Lease gives what the session holds and, into free slots (SlotsIn), new work: by
-	// lane (CompareLanes), priority, age of the job. Nothing past its DeliverUntil or before its NotBefore is
+	// lane (CompareLanes), priority, age of the job. What would be leased anew to a host whose labels don't match
+	// Spec.Recheck is withdrawn instead (WhyUnselected). Nothing past its DeliverUntil or before its NotBefore is
 	// leased, swept or not. Leases aren't renewed by it. It never blocks for work. Errors:
 	// Superseded (not the owner), Duplicate, Forbidden (revoked).
 	Lease(ctx context.Context, f Fetch) (Fetched, error)
@@ -242,6 +256,7 @@ type Swept struct {
 	Lapsed  int // leases returned to their queue
 	Expired int
 	Due     int // not_before reached
+	Skipped int // not_before reached, and the host is offline (OfflineSkip)
 	Lost    int // by silence
 	Ended   int // flagged leased executions that were cancelled or expired
 	Deleted int // jobs removed, or their output

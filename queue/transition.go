@@ -41,6 +41,9 @@ func WhyCancelled(by string) string {
 	if by == "" {
 		return "cancelled"
 	}
+	if isReason(by) {
+		return by
+	}
 	return "cancelled by " + by
 }
 

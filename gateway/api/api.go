@@ -44,6 +44,12 @@ type JobRequest struct {
 	RunTimeout    Duration          `json:"run_timeout,omitempty"`
 	OutputLimit   int64             `json:"output_limit,omitempty"`
 	Grace         Duration          `json:"grace,omitempty"`
+	// Offline is "wait" (the default) or "skip": on hosts that are offline when it becomes due it is cancelled.
+	Offline string `json:"offline,omitempty"`
+	// SupersedeKey: this job replaces the caller's jobs before it with the same key where they still wait.
+	SupersedeKey string `json:"supersede_key,omitempty"`
+	// Recheck: the selector is looked at again at each delivery. Only with Selector.
+	Recheck bool `json:"recheck,omitempty"`
 }
 
 // Counters counts executions by the name of their state; all states are
@@ -74,6 +80,9 @@ type Job struct {
 	RunTimeout    Duration          `json:"run_timeout"`
 	OutputLimit   int64             `json:"output_limit"`
 	Grace         Duration          `json:"grace"`
+	Offline       string            `json:"offline"`
+	SupersedeKey  string            `json:"supersede_key,omitempty"`
+	Recheck       string            `json:"recheck,omitempty"` // the selector that is looked at again
 	Counters      Counters          `json:"counters"`
 	Outstanding   int               `json:"outstanding"` // not ended yet
 	Done          int               `json:"done"`        // ended
@@ -126,6 +135,17 @@ type Execution struct {
 	Result       *Result    `json:"result,omitempty"` // once ended
 	Late         *Result    `json:"late,omitempty"`   // what arrived after it had ended
 	Output       Output     `json:"output"`
+	Why          *Why       `json:"why,omitempty"` // only where asked for, and not ended
+}
+
+// Why says why an execution hasn't ended yet.
+type Why struct {
+	Code   string     `json:"code"` // see queue.WaitCode
+	Text   string     `json:"text"` // one sentence
+	Since  *time.Time `json:"since,omitempty"`
+	Until  *time.Time `json:"until,omitempty"`
+	Behind string     `json:"behind,omitempty"` // the job that it waits for on its host
+	Ahead  int        `json:"ahead,omitempty"`  // executions that come first
 }
 
 // ExecutionList is a page of executions, by ordinal.
@@ -154,6 +174,12 @@ type Selection struct {
 type Cancellation struct {
 	Cancelled int `json:"cancelled"` // ended by this call
 	Asked     int `json:"asked"`     // will be confirmed by their hosts
+}
+
+// PurgeRequest is the body of POST /v1/hosts/{id}/purge, which cancels what waits in a host's queue, and is answered
+// with a Cancellation.
+type PurgeRequest struct {
+	Running bool `json:"running,omitempty"` // also what the host has accepted or runs
 }
 
 // Host is a managed machine.

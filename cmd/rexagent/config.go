@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rexgate/rexgate/client"
+	"github.com/rexgate/rexgate/cmd/program"
 )
 
 // place is what all commands need: where the state is, and the way to the gateways.
@@ -38,7 +38,7 @@ func defaultStateDir() string {
 
 func (p *place) check() error {
 	if p.stateDir == "" {
-		return usageError{fmt.Errorf("--state-dir: must name a directory")}
+		return program.Usagef("--state-dir: must name a directory")
 	}
 	abs, err := filepath.Abs(p.stateDir)
 	p.stateDir = abs
@@ -52,7 +52,7 @@ func (p *place) link(mode string) (*client.HostIdentity, client.Config, error) {
 	}
 	m, err := client.ParseMode(mode)
 	if err != nil {
-		return nil, client.Config{}, usageError{fmt.Errorf("--transport: %w", err)}
+		return nil, client.Config{}, program.Usagef("--transport: %w", err)
 	}
 	id, err := client.LoadIdentity(p.stateDir)
 	if err != nil {
@@ -81,7 +81,7 @@ func (l *logging) logger(w io.Writer) (*slog.Logger, error) {
 	var o slog.HandlerOptions
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(l.level)); err != nil {
-		return nil, usageError{fmt.Errorf("--log-level: %q is not debug, info, warn or error", l.level)}
+		return nil, program.Usagef("--log-level: %q is not debug, info, warn or error", l.level)
 	}
 	o.Level = level
 	switch l.format {
@@ -90,5 +90,5 @@ func (l *logging) logger(w io.Writer) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, &o)), nil
 	}
-	return nil, usageError{fmt.Errorf("--log-format: %q is not text or json", l.format)}
+	return nil, program.Usagef("--log-format: %q is not text or json", l.format)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rexgate/rexgate/client"
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/cmd/settings"
 )
 
@@ -28,7 +29,7 @@ this host, by the socket or by the poll, through one gateway at least.
 Before this host is enrolled it goes as far as that a gateway answers: give --gateway, or
 --token-file with the enrolment token, which names the gateway and its CA.`,
 		Example: "  rexagent doctor\n  rexagent doctor --gateway https://rexgate.example.com\n  rexagent doctor --token-file token",
-		Args:    noArgs,
+		Args:    program.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := load(cmd); err != nil {
 				return err
@@ -79,7 +80,7 @@ func (p *place) diagnose(ctx context.Context, tokenFile string, stdin io.Reader)
 	_, cfg, err := p.link("auto")
 	if errors.Is(err, client.ErrNotEnrolled) {
 		if len(p.gateways) == 0 {
-			return nil, usageError{fmt.Errorf("%w; to try the way before that, give --gateway URL, or --token-file with the enrolment token", client.ErrNotEnrolled)}
+			return nil, program.Usagef("%w; to try the way before that, give --gateway URL, or --token-file with the enrolment token", client.ErrNotEnrolled)
 		}
 		return client.DiagnoseWay(ctx, p.gateways, client.Network{CAFile: p.ca})
 	}

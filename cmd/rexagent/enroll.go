@@ -10,6 +10,7 @@ import (
 
 	"github.com/rexgate/rexgate/client"
 	"github.com/rexgate/rexgate/client/agent"
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/cmd/settings"
 )
 
@@ -23,7 +24,7 @@ func newEnroll() *cobra.Command {
 names (rexctl token enroll makes one). The key never leaves the state directory. Enrolling
 again with the same token changes nothing.`,
 		Example: "  rexagent enroll --token-file token\n  ssh gateway rexctl token enroll | rexagent enroll --token-file -",
-		Args:    noArgs,
+		Args:    program.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := load(cmd); err != nil {
 				return err
@@ -71,7 +72,7 @@ const maxToken = 64 << 10
 func readToken(file string, stdin io.Reader) (string, error) {
 	switch file {
 	case "":
-		return "", usageError{fmt.Errorf("--token-file: must name the file with the enrolment token, or be - for standard input")}
+		return "", program.Usagef("--token-file: must name the file with the enrolment token, or be - for standard input")
 	case "-":
 		b, err := io.ReadAll(io.LimitReader(stdin, maxToken))
 		if err != nil {
@@ -80,7 +81,7 @@ func readToken(file string, stdin io.Reader) (string, error) {
 		if token := strings.TrimSpace(string(b)); token != "" {
 			return token, nil
 		}
-		return "", usageError{fmt.Errorf("--token-file: standard input is empty")}
+		return "", program.Usagef("--token-file: standard input is empty")
 	}
 	token, err := settings.ReadSecret(file)
 	return strings.TrimSpace(token), err

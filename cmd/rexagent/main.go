@@ -8,67 +8,38 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"runtime/debug"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/rexgate/rexgate/client"
 	"github.com/rexgate/rexgate/client/runner"
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/cmd/settings"
 )
 
 // version is set by the linker in released binaries.
 var version string
 
-// Exit statuses.
-const (
-	exitFailed   = 1
-	exitUsage    = 2
-	exitStayAway = 3 // the gateway said that this agent must not come back by itself: don't restart it
-)
+// The exit status beside those of package program: the gateway refuses this host for good, so don't restart it.
+const exitStayAway = 3
 
 func main() {
 	runner.Hook() // this process may be the supervisor of a script
-	// The first signal asks to end in good order; after it the default action is back.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	program.Main(run)
 }
-
-// usageError is a mistake of whoever typed the command.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
 
 // run is the program: it gives the exit status.
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	root := newRoot()
-	root.SetArgs(args)
-	root.SetIn(in)
-	root.SetOut(out)
-	root.SetErr(errw)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintf(errw, "rexagent: %v\n", err)
-	switch {
-	case errors.As(err, new(usageError)):
-		return exitUsage
-	case errors.As(err, new(*client.TerminalError)):
+	status, err := program.Run(ctx, newRoot(), args, in, out, errw)
+	if errors.As(err, new(*client.TerminalError)) {
 		return exitStayAway
 	}
-	return exitFailed
+	return status
 }
 
 func newRoot() *cobra.Command {
-	root := &cobra.Command{
+	root := program.Root(&cobra.Command{
 		Use:   "rexagent",
 		Short: "The program on a host that rexgate runs jobs on",
 		Long: `rexagent calls in to a gateway, fetches the jobs that wait for this host, runs
@@ -80,22 +51,8 @@ names, in this order. Proxies are taken from HTTPS_PROXY, HTTP_PROXY and NO_PROX
 
 Exit status: 0 all well, 1 something failed, 2 wrong usage, 3 the gateway refuses
 this host for good (revoked, or no common protocol).`,
-		Version:           versionText(),
-		SilenceErrors:     true,
-		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args:              cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("there is no command %q; see rexagent --help", args[0])}
-			}
-			return cmd.Help()
-		},
-	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
-	})
-	root.PersistentFlags().String(settings.FileFlag, "", "YAML `file` of settings")
+	}, program.Version(version))
 	root.AddCommand(newRun(), newEnroll(), newDoctor(), newVersion())
 	return root
 }
@@ -108,15 +65,7 @@ func load(cmd *cobra.Command) error {
 		also = append(also, other.Flags())
 	}
 	if _, err := settings.Load(cmd.Flags(), settings.Options{Prefix: settings.PrefixAgent, Also: also}); err != nil {
-		return usageError{err}
-	}
-	return nil
-}
-
-// noArgs refuses arguments of a command that has none.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usageError{fmt.Errorf("%s takes no arguments; got %q", cmd.CommandPath(), args[0])}
+		return program.Usage(err)
 	}
 	return nil
 }
@@ -125,20 +74,10 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  noArgs,
+		Args:  program.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "rexagent", versionText())
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "rexagent", program.Version(version))
 			return err
 		},
 	}
-}
-
-func versionText() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
-	}
-	return "dev"
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/rexgate/rexgate/client"
 	"github.com/rexgate/rexgate/client/agent"
 	"github.com/rexgate/rexgate/client/runner"
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/cmd/settings"
 	"github.com/rexgate/rexgate/session/wire"
 )
@@ -44,7 +44,7 @@ directory takes them up again.
 With --once it fetches what waits for this host, runs that, reports and ends, for
 cron and the like; the status is 0 if nothing waited or all was reported,
 whatever became of the scripts.`,
-		Args: noArgs,
+		Args: program.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := load(cmd); err != nil {
 				return err
@@ -107,7 +107,7 @@ func (c *runConfig) run(ctx context.Context, log *slog.Logger) (err error) {
 	a, err := agent.New(agent.Config{
 		Dir: c.stateDir, Runner: scripts, Fetch: link.Script,
 		Policy: agent.UserPolicy{AllowRoot: c.allowRoot}, Slots: slots,
-		Version: versionText(), BootID: boot, MachineID: machineID(), Facts: facts,
+		Version: program.Version(version), BootID: boot, MachineID: machineID(), Facts: facts,
 		Keep: c.keep, EndAll: c.endAll, Log: log,
 	})
 	if err != nil {
@@ -128,7 +128,7 @@ func (c *runConfig) run(ctx context.Context, log *slog.Logger) (err error) {
 	if noCgroups != nil {
 		log.Info("scripts get no cgroups; what they started is found by its descent when they are cancelled", "why", noCgroups)
 	}
-	log.Info("rexagent runs", "version", versionText(), "state_dir", c.stateDir, "gateways", strings.Join(cfg.Gateways, " "))
+	log.Info("rexagent runs", "version", program.Version(version), "state_dir", c.stateDir, "gateways", strings.Join(cfg.Gateways, " "))
 	return link.Run(ctx, a)
 }
 
@@ -139,7 +139,7 @@ func (c *runConfig) lanes() (map[string]int, error) {
 	for lane, v := range c.slots {
 		n, err := strconv.Atoi(v)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("--slots: %s=%s: not a number", lane, v)}
+			return nil, program.Usagef("--slots: %s=%s: not a number", lane, v)
 		}
 		slots[lane] = n
 	}
@@ -148,7 +148,7 @@ func (c *runConfig) lanes() (map[string]int, error) {
 		_, err = wire.Decode(frame)
 	}
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--slots: %w", err)}
+		return nil, program.Usagef("--slots: %w", err)
 	}
 	return slots, nil
 }

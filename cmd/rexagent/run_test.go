@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/gateway/api"
 	"github.com/rexgate/rexgate/gateway/auth"
 )
@@ -230,7 +231,7 @@ func TestSecondAgentIsRefused(t *testing.T) {
 	s.run(state)
 	s.ends(s.submit("h", "true"), "h") // it runs
 	p := s.run(state)
-	if code := p.ended(); code != exitFailed || strings.Count(p.err.String(), "\n") != 1 || !strings.Contains(p.err.String(), "another agent") {
+	if code := p.ended(); code != program.ExitFailed || strings.Count(p.err.String(), "\n") != 1 || !strings.Contains(p.err.String(), "another agent") {
 		t.Errorf("status %d: %s", code, p.err.String())
 	}
 }
@@ -263,7 +264,7 @@ func TestOnce(t *testing.T) {
 		s := newSite(t)
 		state := s.enrol("h")
 		p := s.run(state, "--once", "--gateway", "http://127.0.0.1:1")
-		if p.ended() != exitFailed || !strings.Contains(p.err.String(), "127.0.0.1:1") {
+		if p.ended() != program.ExitFailed || !strings.Contains(p.err.String(), "127.0.0.1:1") {
 			t.Errorf("status %d: %s", p.ProcessState.ExitCode(), p.err.String())
 		}
 	})
@@ -292,19 +293,19 @@ func TestRefusals(t *testing.T) {
 		says string
 		args []string
 	}{
-		"not enrolled":      {exitFailed, "isn't enrolled", []string{"run", "--state-dir", s.dir}},
-		"newer journal":     {exitFailed, "version 2", []string{"run", "--state-dir", copied}},
-		"bad lane":          {exitUsage, "--slots", []string{"run", "--state-dir", state, "--slots", "UPPER=1"}},
-		"bad slots":         {exitUsage, "not a number", []string{"run", "--state-dir", state, "--config", config}},
-		"too many slots":    {exitUsage, "--slots", []string{"run", "--state-dir", state, "--slots", "default=65"}},
-		"bad transport":     {exitUsage, "--transport", []string{"run", "--state-dir", state, "--transport", "pigeon"}},
-		"bad level":         {exitUsage, "--log-level", []string{"run", "--state-dir", state, "--log-level", "loud"}},
-		"unknown flag":      {exitUsage, "--lane", []string{"run", "--lane", "x"}},
-		"unknown command":   {exitUsage, `"rum"`, []string{"rum"}},
-		"arguments":         {exitUsage, "takes no arguments", []string{"run", "x"}},
-		"no token":          {exitUsage, "--token-file", []string{"enroll", "--state-dir", s.dir}},
-		"no token file":     {exitFailed, "none", []string{"enroll", "--state-dir", s.dir, "--token-file", filepath.Join(s.dir, "none")}},
-		"not a token":       {exitFailed, "enrolment token", []string{"enroll", "--state-dir", s.dir, "--token-file", config}},
+		"not enrolled":      {program.ExitFailed, "isn't enrolled", []string{"run", "--state-dir", s.dir}},
+		"newer journal":     {program.ExitFailed, "version 2", []string{"run", "--state-dir", copied}},
+		"bad lane":          {program.ExitUsage, "--slots", []string{"run", "--state-dir", state, "--slots", "UPPER=1"}},
+		"bad slots":         {program.ExitUsage, "not a number", []string{"run", "--state-dir", state, "--config", config}},
+		"too many slots":    {program.ExitUsage, "--slots", []string{"run", "--state-dir", state, "--slots", "default=65"}},
+		"bad transport":     {program.ExitUsage, "--transport", []string{"run", "--state-dir", state, "--transport", "pigeon"}},
+		"bad level":         {program.ExitUsage, "--log-level", []string{"run", "--state-dir", state, "--log-level", "loud"}},
+		"unknown flag":      {program.ExitUsage, "--lane", []string{"run", "--lane", "x"}},
+		"unknown command":   {program.ExitUsage, `"rum"`, []string{"rum"}},
+		"arguments":         {program.ExitUsage, "takes no arguments", []string{"run", "x"}},
+		"no token":          {program.ExitUsage, "--token-file", []string{"enroll", "--state-dir", s.dir}},
+		"no token file":     {program.ExitFailed, "none", []string{"enroll", "--state-dir", s.dir, "--token-file", filepath.Join(s.dir, "none")}},
+		"not a token":       {program.ExitFailed, "enrolment token", []string{"enroll", "--state-dir", s.dir, "--token-file", config}},
 		"supervise by hand": {1, "for the agent's own use", []string{"supervise", s.dir}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -326,7 +327,7 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("status %d: %s", code, p.out.String())
 	}
 	p = rexagent(t, "", "doctor", "--state-dir", state, "--gateway", "http://127.0.0.1:1", "--json")
-	if code := p.ended(); code != exitFailed {
+	if code := p.ended(); code != program.ExitFailed {
 		t.Errorf("status %d: %s", code, p.out.String())
 	}
 	var checks []map[string]any
@@ -375,9 +376,9 @@ func TestDoctorBeforeEnrolment(t *testing.T) {
 	}{
 		"by URL":      {"", 0, "a gateway answers", []string{"--gateway", s.url}},
 		"by token":    {token, 0, "a gateway answers", []string{"--token-file", "-"}},
-		"not there":   {"", exitFailed, "FAILED", []string{"--gateway", "http://127.0.0.1:1"}},
-		"neither":     {"", exitUsage, "--token-file", nil},
-		"not a token": {"nonsense", exitFailed, "enrolment token", []string{"--token-file", "-"}},
+		"not there":   {"", program.ExitFailed, "FAILED", []string{"--gateway", "http://127.0.0.1:1"}},
+		"neither":     {"", program.ExitUsage, "--token-file", nil},
+		"not a token": {"nonsense", program.ExitFailed, "enrolment token", []string{"--token-file", "-"}},
 	} {
 		p := rexagent(t, c.stdin, append([]string{"doctor", "--state-dir", none}, c.args...)...)
 		if code := p.ended(); code != c.code || !strings.Contains(p.out.String()+p.err.String(), c.says) {
@@ -449,7 +450,7 @@ func TestRevoked(t *testing.T) {
 		check(s.run(state, "--transport", transport, "--once"))
 	}
 	p := rexagent(t, "", "doctor", "--state-dir", state)
-	if code := p.ended(); code != exitFailed || !strings.Contains(p.out.String(), "enrol it anew") {
+	if code := p.ended(); code != program.ExitFailed || !strings.Contains(p.out.String(), "enrol it anew") {
 		t.Errorf("status %d: %s", code, p.out.String())
 	}
 }

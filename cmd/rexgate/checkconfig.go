@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/cmd/settings"
 	"github.com/rexgate/rexgate/gateway/auth"
 )
@@ -25,7 +26,7 @@ func newCheckConfig() *cobra.Command {
 		Long: `Checks the settings as serve would, the files that they name included, and prints
 those that are effective as a YAML file, each with where it comes from. It opens
 neither store nor port.`,
-		Args: noArgs,
+		Args: program.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := c.load(cmd.Flags())
 			if err != nil {

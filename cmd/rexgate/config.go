@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/cmd/settings"
 	"github.com/rexgate/rexgate/gateway"
 	"github.com/rexgate/rexgate/gateway/auth"
@@ -79,7 +80,7 @@ func (c *config) flags(fs *pflag.FlagSet) {
 func (c *config) load(fs *pflag.FlagSet) ([]settings.Setting, error) {
 	all, err := settings.Load(fs, settings.Options{Prefix: settings.PrefixGate})
 	if err != nil {
-		return nil, usageError{err}
+		return nil, program.Usage(err)
 	}
 	for i, s := range all {
 		if s.Name != "redis" || s.Value == "" {
@@ -87,12 +88,12 @@ func (c *config) load(fs *pflag.FlagSet) ([]settings.Setting, error) {
 		}
 		hidden, secret := hidePassword(s.Value)
 		if secret && s.Source != settings.FromFile {
-			return nil, usageError{fmt.Errorf("--redis: the URL holds a password, which others can see; put it into a file and name that by --redis-password-file")}
+			return nil, program.Usagef("--redis: the URL holds a password, which others can see; put it into a file and name that by --redis-password-file")
 		}
 		all[i].Value = hidden
 	}
 	if err := c.validate(); err != nil {
-		return nil, usageError{err}
+		return nil, program.Usage(err)
 	}
 	return all, nil
 }

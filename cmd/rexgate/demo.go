@@ -18,6 +18,7 @@ import (
 
 	"github.com/rexgate/rexgate/client"
 	"github.com/rexgate/rexgate/client/operator"
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/cmd/rexctl/ctl"
 	"github.com/rexgate/rexgate/gateway"
 	"github.com/rexgate/rexgate/gateway/api"
@@ -65,16 +66,16 @@ With --once it ends after the job, with its exit status: 0 all succeeded,
 		Example: "  rexgate demo\n  rexgate demo --once -- 'uptime; id'",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usageError{fmt.Errorf("one script is possible, got %d arguments; quote it: rexgate demo -- 'uptime; id'", len(args))}
+				return program.Usagef("one script is possible, got %d arguments; quote it: rexgate demo -- 'uptime; id'", len(args))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkListen(listen); err != nil {
-				return usageError{fmt.Errorf("--listen: %w", err)}
+				return program.Usagef("--listen: %w", err)
 			}
 			if !loopback(listen) {
-				return usageError{fmt.Errorf("--listen: the demo speaks plain HTTP and runs jobs as you, so it listens on loopback only, not on %s", listen)}
+				return program.Usagef("--listen: the demo speaks plain HTTP and runs jobs as you, so it listens on loopback only, not on %s", listen)
 			}
 			d := demo{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), once: once, script: demoScript}
 			if len(args) == 1 {
@@ -202,7 +203,7 @@ func (d *demo) show(ctx context.Context, parts *sync.WaitGroup) error {
 		return d.interrupted()
 	case d.once, status != ctl.ExitOK && status != ctl.ExitFailed:
 		if code := ctl.Finish(d.err, "rexgate", err); code != 0 {
-			return statusError(code)
+			return program.Status(code)
 		}
 		return nil
 	}
@@ -213,7 +214,7 @@ func (d *demo) show(ctx context.Context, parts *sync.WaitGroup) error {
 // interrupted is the end by Ctrl-C before the job's end: a failure only if its status was asked for.
 func (d *demo) interrupted() error {
 	if d.once {
-		return statusError(ctl.ExitInterrupted)
+		return program.Status(ctl.ExitInterrupted)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/rexgate/rexgate/client"
 	"github.com/rexgate/rexgate/client/agent"
 	"github.com/rexgate/rexgate/client/runner"
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/gateway/auth"
 )
 
@@ -36,7 +37,7 @@ func (d *demo) enrol(ctx context.Context, h demoHost) (run func(context.Context)
 	}
 	return func(ctx context.Context) (err error) {
 		a, err := agent.New(agent.Config{
-			Dir: dir, Runner: runner.New(), Fetch: link.Script, Version: versionText(), BootID: boot, Log: d.log,
+			Dir: dir, Runner: runner.New(), Fetch: link.Script, Version: program.Version(version), BootID: boot, Log: d.log,
 			// Whoever runs the demo runs the script, be it root.
 			Policy: agent.UserPolicy{AllowRoot: os.Geteuid() == 0},
 		})

@@ -20,7 +20,7 @@ func TestTwoGatewaysOnRedis(t *testing.T) {
 	}
 	args := []string{"--redis", "redis://" + redis.Addr, "--redis-password-file", "password", "--operator-key", "shared.key"}
 	one, two := serve(t, dir, args...), serve(t, dir, args...)
-	token := runs(t, program(t, dir, "token", "operator", "--operator-key", "shared.key")).out
+	token := runs(t, rexgate(t, dir, "token", "operator", "--operator-key", "shared.key")).out
 	status, body := one.ask("POST", "/v1/tokens/enroll", token, api.EnrollTokenRequest{})
 	var made api.EnrollToken
 	if err := json.Unmarshal(body, &made); err != nil || status != 201 {

@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// program prepares a run of rexgate in a directory, with an environment of its own.
-func program(t *testing.T, dir string, args ...string) *exec.Cmd {
+// rexgate prepares a run of rexgate in a directory, with an environment of its own.
+func rexgate(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Dir = dir
@@ -87,7 +87,7 @@ type served struct {
 
 func serve(t *testing.T, dir string, args ...string) *served {
 	t.Helper()
-	cmd := program(t, dir, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd := rexgate(t, dir, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	pipe, err := cmd.StdoutPipe()
@@ -161,12 +161,12 @@ func (s *served) ask(method, path, token string, body any) (int, []byte) {
 
 func TestFirstStartTokenAndEnd(t *testing.T) {
 	dir := t.TempDir()
-	fails(t, runs(t, program(t, dir, "token", "operator")), 1, "rexgate-data/operators.key", "rexgate serve makes it")
+	fails(t, runs(t, rexgate(t, dir, "token", "operator")), 1, "rexgate-data/operators.key", "rexgate serve makes it")
 	s := serve(t, dir)
 	if !strings.Contains(s.out, "rexgate-data/rexgate.db") {
 		t.Errorf("says %q", s.out)
 	}
-	r := runs(t, program(t, dir, "token", "operator", "--subject", "ci", "--scopes", "jobs:read", "--ttl", "1m"))
+	r := runs(t, rexgate(t, dir, "token", "operator", "--subject", "ci", "--scopes", "jobs:read", "--ttl", "1m"))
 	if r.status != 0 || r.err != "" || strings.Count(r.out, "\n") != 1 {
 		t.Fatalf("%+v", r)
 	}
@@ -176,16 +176,16 @@ func TestFirstStartTokenAndEnd(t *testing.T) {
 	if status, _ := s.ask("GET", "/v1/hosts", r.out, nil); status != 403 {
 		t.Errorf("beyond its scopes: %d", status)
 	}
-	r = runs(t, program(t, dir, "token", "operator", "--out", "cfg/token"))
+	r = runs(t, rexgate(t, dir, "token", "operator", "--out", "cfg/token"))
 	info, err := os.Stat(filepath.Join(dir, "cfg/token"))
 	if r.status != 0 || err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%+v %v %v", r, info, err)
 	}
-	fails(t, runs(t, program(t, dir, "token", "operator", "--scopes", "all")), 2, "--scopes", "all")
+	fails(t, runs(t, rexgate(t, dir, "token", "operator", "--scopes", "all")), 2, "--scopes", "all")
 
 	// A second gateway on the same file, and another on the same port.
-	fails(t, runs(t, program(t, dir, "serve", "--listen", "127.0.0.1:0")), 1, "rexgate-data/rexgate.db", "in use by another process")
-	fails(t, runs(t, program(t, dir, "serve", "--data-dir", "other", "--listen", strings.TrimPrefix(s.url, "http://"))), 1, "can't listen on "+strings.TrimPrefix(s.url, "http://"), "address already in use")
+	fails(t, runs(t, rexgate(t, dir, "serve", "--listen", "127.0.0.1:0")), 1, "rexgate-data/rexgate.db", "in use by another process")
+	fails(t, runs(t, rexgate(t, dir, "serve", "--data-dir", "other", "--listen", strings.TrimPrefix(s.url, "http://"))), 1, "can't listen on "+strings.TrimPrefix(s.url, "http://"), "address already in use")
 
 	rest, status := s.end(syscall.SIGTERM)
 	if status != 0 || !strings.Contains(rest, "rexgate token operator --data-dir rexgate-data") {
@@ -206,7 +206,7 @@ func TestFirstStartTokenAndEnd(t *testing.T) {
 func TestSubmitSurvivesKill(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, dir)
-	token := runs(t, program(t, dir, "token", "operator")).out
+	token := runs(t, rexgate(t, dir, "token", "operator")).out
 	status, body := s.ask("POST", "/v1/tokens/enroll", token, api.EnrollTokenRequest{})
 	if status != 201 {
 		t.Fatalf("%d %s", status, body)
@@ -284,7 +284,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"demo", "--listen", ":0"}, 2, []string{"loopback"}},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
-			r := runs(t, program(t, dir, c.args...))
+			r := runs(t, rexgate(t, dir, c.args...))
 			fails(t, r, c.status, c.says...)
 			if strings.Contains(r.err, "secret@") {
 				t.Errorf("tells the password: %s", r.err)
@@ -299,7 +299,7 @@ func TestCheckConfig(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "c.yaml"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := program(t, dir, "check-config", "--config", "c.yaml", "--name", "g1")
+	cmd := rexgate(t, dir, "check-config", "--config", "c.yaml", "--name", "g1")
 	cmd.Env = append(cmd.Env, "REXGATE_POLL_RATE=200", "REXGATE_PORT=tcp://10.0.0.1:8080")
 	r := runs(t, cmd)
 	if r.status != 0 || r.err != "" {
@@ -340,7 +340,7 @@ func TestSettingsReachTheGateway(t *testing.T) {
 	if resp.StatusCode != 200 {
 		t.Errorf("metrics: %d", resp.StatusCode)
 	}
-	token := runs(t, program(t, dir, "token", "operator")).out
+	token := runs(t, rexgate(t, dir, "token", "operator")).out
 	_, body := s.ask("POST", "/v1/tokens/enroll", token, api.EnrollTokenRequest{})
 	var made api.EnrollToken
 	if err := json.Unmarshal(body, &made); err != nil {
@@ -383,15 +383,15 @@ func TestHidePassword(t *testing.T) {
 
 func TestVersionAndHelp(t *testing.T) {
 	dir := t.TempDir()
-	r := runs(t, program(t, dir, "--version"))
+	r := runs(t, rexgate(t, dir, "--version"))
 	if r.status != 0 || !strings.HasPrefix(r.out, "rexgate version ") {
 		t.Errorf("%+v", r)
 	}
-	r = runs(t, program(t, dir))
+	r = runs(t, rexgate(t, dir))
 	if r.status != 0 || !strings.Contains(r.out, "serve") {
 		t.Errorf("%+v", r)
 	}
-	r = runs(t, program(t, dir, "serve", "--help"))
+	r = runs(t, rexgate(t, dir, "serve", "--help"))
 	if r.status != 0 || !strings.Contains(r.out, "--behind-proxy") {
 		t.Errorf("%+v", r)
 	}

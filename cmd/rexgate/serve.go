@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/gateway"
 	"github.com/rexgate/rexgate/gateway/auth"
 	"github.com/rexgate/rexgate/queue"
@@ -29,14 +30,14 @@ func newServe() *cobra.Command {
 		Short: "Run a gateway",
 		Long: `Runs a gateway until SIGTERM or SIGINT. By default it keeps everything in one file of
 the data directory; several gateways share a Redis (--redis).`,
-		Args: noArgs,
+		Args: program.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := c.load(cmd.Flags()); err != nil {
 				return err
 			}
 			log, err := c.newLog(cmd.ErrOrStderr())
 			if err != nil {
-				return usageError{err}
+				return program.Usage(err)
 			}
 			return c.serve(cmd.Context(), cmd.OutOrStdout(), log)
 		},
@@ -169,7 +170,7 @@ func urlOf(addr net.Addr, tls bool) (url string, single bool) {
 
 // greet tells whoever starts the gateway where it is and what to do next.
 func (c *config) greet(out io.Writer, url, public, store string, admin net.Listener, first bool) {
-	fmt.Fprintf(out, "rexgate %s listens on %s, with the store %s\n", versionText(), url, store)
+	fmt.Fprintf(out, "rexgate %s listens on %s, with the store %s\n", program.Version(version), url, store)
 	if public != "" {
 		fmt.Fprintf(out, "people watch jobs in a browser at %s/\n", public)
 	}

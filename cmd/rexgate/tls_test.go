@@ -87,10 +87,10 @@ func TestPrivateCA(t *testing.T) {
 	flags := []string{"--tls-cert", "cert.pem", "--tls-key", "key.pem", "--tls-ca"}
 	for _, verb := range []string{"serve", "check-config"} {
 		args := append([]string{verb, "--listen", "127.0.0.1:0"}, flags...)
-		fails(t, runs(t, program(t, dir, append(args, "other.pem")...)), 1, "cert.pem doesn't lead to the CA", "Test CA other.pem")
+		fails(t, runs(t, rexgate(t, dir, append(args, "other.pem")...)), 1, "cert.pem doesn't lead to the CA", "Test CA other.pem")
 	}
 	s := serve(t, dir, append(flags, "ca.pem")...)
-	if r := runs(t, program(t, dir, "token", "operator", "--out", "token")); r.status != 0 {
+	if r := runs(t, rexgate(t, dir, "token", "operator", "--out", "token")); r.status != 0 {
 		t.Fatalf("%+v", r)
 	}
 	ca, err := os.ReadFile(filepath.Join(dir, "ca.pem"))

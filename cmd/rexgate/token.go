@@ -13,13 +13,14 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/cmd/settings"
 	"github.com/rexgate/rexgate/gateway/auth"
 )
 
 func newToken() *cobra.Command {
 	token := &cobra.Command{
-		Use: "token", Short: "Make tokens of operators", Args: noArgs,
+		Use: "token", Short: "Make tokens of operators", Args: program.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	token.AddCommand(newTokenOperator())
@@ -40,13 +41,13 @@ func newTokenOperator() *cobra.Command {
 		Long: `Prints a new operator's token, signed with the key of the data directory. It works
 at every gateway that has the same key, until it expires.`,
 		Example: "  rexgate token operator --out ~/.config/rexctl/token\n  rexgate token operator --subject ci --scopes jobs:submit,jobs:read,output:read --ttl 720h",
-		Args:    noArgs,
+		Args:    program.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			others := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 			new(config).flags(others) // a file of serve's settings says where the key is
 			_, err := settings.Load(cmd.Flags(), settings.Options{Prefix: settings.PrefixGate, Also: []*pflag.FlagSet{others}})
 			if err != nil {
-				return usageError{err}
+				return program.Usage(err)
 			}
 			signer, err := auth.LoadSigner(c.keyPath())
 			if errors.Is(err, fs.ErrNotExist) {
@@ -57,7 +58,7 @@ at every gateway that has the same key, until it expires.`,
 			}
 			token, expires, err := signer.SignOperator(auth.Operator{Subject: subject, Scopes: scopes}, ttl)
 			if err != nil {
-				return usageError{fmt.Errorf("--%w", err)}
+				return program.Usagef("--%w", err)
 			}
 			if out == "" {
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), token)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/rexgate/rexgate/cmd/program"
 )
 
 // findRexgate gives the server to start: the one that is named, or the one beside this program, or one that is
@@ -18,7 +20,7 @@ func findRexgate(ctx context.Context, named, self string, errw io.Writer) (path 
 	if named != "" {
 		path, err := exec.LookPath(named)
 		if err != nil {
-			return "", nil, usageError{fmt.Errorf("--rexgate: %w", err)}
+			return "", nil, program.Usagef("--rexgate: %w", err)
 		}
 		return path, keep, nil
 	}
@@ -43,5 +45,5 @@ func findRexgate(ctx context.Context, named, self string, errw io.Writer) (path 
 	if path, err := exec.LookPath("rexgate"); err == nil {
 		return path, keep, nil
 	}
-	return "", nil, usageError{fmt.Errorf("there is no rexgate beside %s nor on PATH; name it by --rexgate, or a service that runs by --server", self)}
+	return "", nil, program.Usagef("there is no rexgate beside %s nor on PATH; name it by --rexgate, or a service that runs by --server", self)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/rexgate/rexgate/client/operator"
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/cmd/settings"
 	"github.com/rexgate/rexgate/loadtest"
 	"github.com/rexgate/rexgate/loadtest/stand"
@@ -105,17 +106,17 @@ machine, and ended with it.`,
 			"  rexload run idle --hosts 2000 --server https://gate.example --token-file token",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageError{fmt.Errorf("%s takes one scenario; see rexload list", cmd.CommandPath())}
+				return program.Usagef("%s takes one scenario; see rexload list", cmd.CommandPath())
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := settings.Load(cmd.Flags(), settings.Options{Prefix: prefix}); err != nil {
-				return usageError{err}
+				return program.Usage(err)
 			}
 			lc, err := c.load(args[0])
 			if err != nil {
-				return usageError{err}
+				return program.Usage(err)
 			}
 			return c.run(cmd.Context(), lc, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -129,7 +130,7 @@ func (c *config) load(scenario string) (loadtest.Config, error) {
 	lc := loadtest.Config{
 		Hosts: c.hosts, For: c.duration, PollWait: c.pollWait, Settle: c.settle, Server: strings.TrimRight(c.server, "/"), CA: c.caFile, Gateways: c.gatewayURLs, Metrics: c.metrics,
 		PlainHTTP: c.plainHTTP, Admission: c.admission, Real: c.real, Volatile: c.volatile, Dir: c.dir, State: c.state, Workers: c.workers,
-		ConnectRate: c.connectRate, Patience: c.patience, Profile: c.profile, Version: versionText(), Command: append([]string{"rexload"}, os.Args[1:]...),
+		ConnectRate: c.connectRate, Patience: c.patience, Profile: c.profile, Version: program.Version(version), Command: append([]string{"rexload"}, os.Args[1:]...),
 		Stand: stand.Config{
 			Store: c.store, Gateways: c.gateways, TLS: c.tls, Dir: c.standDir, Args: c.serveFlags, RedisServer: c.redisServer, RedisArgs: c.redisFlags,
 		},
@@ -224,7 +225,7 @@ func (c *config) run(ctx context.Context, lc loadtest.Config, out, errw io.Write
 		return err
 	}
 	if len(o.Wrong) > 0 {
-		return statusError(exitWrong)
+		return program.Status(exitWrong)
 	}
 	return nil
 }

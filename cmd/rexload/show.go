@@ -2,11 +2,11 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/loadtest/report"
 )
 
@@ -48,7 +48,7 @@ func newCompare() *cobra.Command {
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
+			return program.Usagef("usage: %s", cmd.UseLine())
 		}
 		return nil
 	}

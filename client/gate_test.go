@@ -1,7 +1,6 @@
 package client
 
 import (
-	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -10,13 +9,11 @@ import (
 	"log"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/rexgate/rexgate/session/wire"
@@ -59,13 +56,6 @@ type gate struct {
 type item struct {
 	exec, token string
 	n           int64
-}
-
-type gateConn struct {
-	g    *gate
-	conn *websocket.Conn
-	sess int64
-	out  sync.Mutex // held over a claim, so that nothing goes out before its welcome
 }
 
 func newGate(t testing.TB) *gate {
@@ -271,202 +261,4 @@ func waitFor(t testing.TB, what string, mu *sync.Mutex, look func() (chan struct
 			t.Fatalf("waited in vain for %s", what)
 		}
 	}
-}
-
-func (g *gate) socket(w http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{wire.Subprotocol}})
-	if err != nil {
-		return
-	}
-	defer conn.CloseNow()
-	conn.SetReadLimit(wire.MaxFrame)
-	c := &gateConn{g: g, conn: conn}
-	g.mu.Lock()
-	g.conns[c] = true
-	g.change()
-	g.mu.Unlock()
-	defer func() {
-		g.mu.Lock()
-		delete(g.conns, c)
-		if g.owner == c {
-			g.owner = nil
-		}
-		g.change()
-		g.mu.Unlock()
-	}()
-	for {
-		_, frame, err := conn.Read(context.Background())
-		if err != nil {
-			g.note("socket ended: %d", websocket.CloseStatus(err))
-			return
-		}
-		msgs, err := wire.Decode(frame)
-		if err != nil {
-			g.t.Errorf("the gateway can't read %s: %v", frame, err)
-			return
-		}
-		c.receive(msgs)
-	}
-}
-
-func (c *gateConn) receive(msgs []wire.Message) {
-	g := c.g
-	var events []wire.Message
-	for _, m := range msgs {
-		switch m := m.(type) {
-		case *wire.Hello:
-			if m.Standby {
-				g.mu.Lock()
-				g.hellos = append(g.hellos, *m)
-				g.change()
-				g.mu.Unlock()
-				c.write(&wire.Welcome{Standby: true, Time: g.clock().UnixMilli(), Ping: g.ping.Milliseconds(), Dead: g.dead.Milliseconds()})
-				continue
-			}
-			c.claimed(*m)
-		case *wire.Take:
-			g.mu.Lock()
-			g.takes++
-			g.change()
-			g.mu.Unlock()
-			if g.onTake == nil || !g.onTake(c) {
-				c.claimed(m.Hello)
-			}
-		default:
-			events = append(events, m)
-		}
-	}
-	if len(events) == 0 {
-		return
-	}
-	g.mu.Lock()
-	for _, e := range events {
-		g.onWay += wire.EventSize(e.(wire.Event))
-	}
-	if len(events) > 1 && g.onWay > g.credit {
-		g.t.Errorf("%d bytes on the way with a credit of %d", g.onWay, g.credit)
-	}
-	g.mu.Unlock()
-	acks := g.record(events)
-	g.mu.Lock()
-	for _, e := range events {
-		g.onWay -= wire.EventSize(e.(wire.Event))
-	}
-	g.mu.Unlock()
-	c.write(acks...)
-}
-
-func (c *gateConn) claimed(h wire.Hello) {
-	c.out.Lock()
-	defer c.out.Unlock()
-	msgs, old := c.g.claim(h, c)
-	if old != nil && old != c {
-		go old.close(wire.CloseSuperseded, "newer")
-	}
-	c.writeNow(msgs...)
-}
-
-func (c *gateConn) write(msgs ...wire.Message) {
-	c.out.Lock()
-	defer c.out.Unlock()
-	c.writeNow(msgs...)
-}
-
-func (c *gateConn) writeNow(msgs ...wire.Message) {
-	if len(msgs) == 0 {
-		return
-	}
-	b, err := wire.Encode(msgs...)
-	if err != nil {
-		c.g.t.Error(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	_ = c.conn.Write(ctx, websocket.MessageText, b) // a connection that broke is the test's wish
-}
-
-func (c *gateConn) close(code wire.CloseCode, reason string) {
-	c.conn.Close(websocket.StatusCode(code), reason)
-}
-
-// active waits for the connection that has the session.
-func (g *gate) active() (c *gateConn) {
-	g.t.Helper()
-	g.wait("a socket with the session", func() bool { c = g.owner; return c != nil })
-	return c
-}
-
-func (g *gate) poll(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	session, _ := strconv.ParseInt(q.Get("session"), 10, 64)
-	after, _ := strconv.ParseInt(q.Get("after"), 10, 64)
-	wait, err := time.ParseDuration(q.Get("wait"))
-	if err != nil || wait > 50*time.Second {
-		g.t.Errorf("wait=%q", q.Get("wait"))
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	for {
-		g.mu.Lock()
-		current, changed := session > 0 && session == g.session && g.owner == nil, g.changed
-		msgs := g.after(after)
-		g.mu.Unlock()
-		if !current {
-			fail(w, 409, "superseded", "1")
-			return
-		}
-		if len(msgs) > 0 {
-			g.reply(w, g.retryMore, msgs)
-			return
-		}
-		select {
-		case <-changed:
-		case <-r.Context().Done():
-			return
-		case <-timer.C:
-			w.Header().Set("Retry-After", g.retry)
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
-	}
-}
-
-func (g *gate) reply(w http.ResponseWriter, retry string, msgs []wire.Message) {
-	b, err := wire.Encode(msgs...)
-	if err != nil {
-		g.t.Error(err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	if retry != "" {
-		w.Header().Set("Retry-After", retry)
-	}
-	w.Write(b)
-}
-
-func (g *gate) messages(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return
-	}
-	msgs, err := wire.Decode(body)
-	if err != nil || len(msgs) == 0 {
-		fail(w, 400, "invalid", "")
-		return
-	}
-	if h, ok := msgs[0].(*wire.Hello); ok {
-		out, old := g.claim(*h, nil)
-		if old != nil {
-			go old.close(wire.CloseSuperseded, "newer")
-		}
-		g.reply(w, "0", out)
-		return
-	}
-	g.mu.Lock()
-	current := r.URL.Query().Get("session") == strconv.FormatInt(g.session, 10) && g.owner == nil
-	g.mu.Unlock()
-	if !current {
-		fail(w, 409, "superseded", "1")
-		return
-	}
-	g.reply(w, "", g.record(msgs))
 }

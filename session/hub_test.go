@@ -3,10 +3,7 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,47 +121,6 @@ func TestResubscribes(t *testing.T) {
 	})
 }
 
-func TestOneTurnAtATime(t *testing.T) {
-	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
-		p := begun(t, h, "a")
-		running, most := 0, 0
-		var mu sync.Mutex
-		var seqs []int64
-		m.onRecord = func(e queue.HostEvents) error {
-			mu.Lock()
-			running++
-			most = max(most, running)
-			for _, ev := range e.Events {
-				seqs = append(seqs, ev.Seq)
-			}
-			mu.Unlock()
-			time.Sleep(10 * time.Millisecond)
-			mu.Lock()
-			running--
-			mu.Unlock()
-			return nil
-		}
-		for seq := int64(2); seq < 22; seq++ {
-			if !p.send(t, output("a", seq, 1)) {
-				t.Fatalf("refused: %v", p.code)
-			}
-			h.hint("a")
-			time.Sleep(time.Millisecond)
-		}
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if most != 1 {
-			t.Errorf("%d turns at once", most)
-		}
-		if !slices.IsSorted(seqs) || len(seqs) != 20 {
-			t.Errorf("recorded in the order %v", seqs)
-		}
-		if n := m.count("record"); n > 4 {
-			t.Errorf("%d records of 20 events within 20 ms", n)
-		}
-	})
-}
-
 // TestReaderNeverWaits has a store that doesn't answer and a connection that
 // doesn't read.
 func TestReaderNeverWaits(t *testing.T) {
@@ -196,75 +152,6 @@ func TestOneLargeEventFits(t *testing.T) {
 		p := begun(t, h, "a")
 		if !p.send(t, output("a", 2, wire.MaxChunk)) {
 			t.Error("one event beyond the credit is refused")
-		}
-	})
-}
-
-// TestStuckWriters has more connections that don't read than turns.
-func TestStuckWriters(t *testing.T) {
-	bubble(t, Config{Turns: 2, Writes: 100}, func(t *testing.T, m *memory, h *Hub) {
-		var stuck []*pipe
-		for i := range 20 {
-			id := queue.HostID(fmt.Sprintf("stuck-%d", i))
-			p := begun(t, h, id)
-			p.block = make(chan struct{})
-			stuck = append(stuck, p)
-			m.give(id)
-			h.hint(id)
-		}
-		synctest.Wait()
-		p := begun(t, h, "good")
-		m.give("good")
-		h.hint("good")
-		synctest.Wait()
-		if msgs := p.take(); len(msgs) != 1 {
-			t.Fatalf("got %v", msgs)
-		}
-		for _, p := range stuck {
-			close(p.block)
-		}
-		synctest.Wait()
-		for _, p := range stuck {
-			if msgs := p.take(); len(msgs) != 1 {
-				t.Errorf("got %v when it reads", msgs)
-			}
-		}
-	})
-}
-
-func TestTurnsAreBounded(t *testing.T) {
-	bubble(t, Config{Turns: 3}, func(t *testing.T, m *memory, h *Hub) {
-		running, most := 0, 0
-		var mu sync.Mutex
-		m.onClaim = func(queue.Claim) error {
-			mu.Lock()
-			running++
-			most = max(most, running)
-			mu.Unlock()
-			time.Sleep(time.Millisecond)
-			mu.Lock()
-			running--
-			mu.Unlock()
-			return nil
-		}
-		var all []*pipe
-		for i := range 50 {
-			p := attach(t, h, queue.HostID(fmt.Sprint("h", i)))
-			p.send(t, &wire.Hello{Generation: "g", Nonce: "n"})
-			all = append(all, p)
-		}
-		if w := h.Stats().Waiting; w != 47 {
-			t.Errorf("%d wait in line", w)
-		}
-		time.Sleep(time.Second)
-		synctest.Wait()
-		for _, p := range all {
-			if len(p.take()) == 0 {
-				t.Error("a host wasn't welcomed")
-			}
-		}
-		if most != 3 {
-			t.Errorf("%d turns at once", most)
 		}
 	})
 }

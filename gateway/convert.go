@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"time"
 	"unicode/utf8"
 
@@ -31,6 +32,7 @@ func apiJob(j queue.JobStatus) api.Job {
 		User: s.User, Env: s.Env, Dir: s.Dir, Lane: string(s.Lane), Priority: s.Priority,
 		NotBefore: timeOf(s.NotBefore), PickupTimeout: api.Duration(s.PickupTimeout), RunTimeout: api.Duration(s.RunTimeout),
 		OutputLimit: s.OutputLimit, Grace: api.Duration(s.Grace),
+		Offline: string(cmp.Or(s.Offline, queue.OfflineWait)), SupersedeKey: s.SupersedeKey, Recheck: s.Recheck,
 		Counters: counters, Outstanding: j.Targets - done, Done: done, Failed: j.Counters.Failed(),
 		FinishedAt: timeOf(j.FinishedAt),
 	}
@@ -65,6 +67,14 @@ func apiExecution(x queue.Execution) api.Execution {
 		a.Late = apiResult(*x.Late)
 	}
 	return a
+}
+
+// apiWhy gives nil for what waits for nothing.
+func apiWhy(w *queue.Wait) *api.Why {
+	if w == nil {
+		return nil
+	}
+	return &api.Why{Code: string(w.Code), Text: w.Text, Since: timeOf(w.Since), Until: timeOf(w.Until), Behind: string(w.Behind), Ahead: w.Ahead}
 }
 
 func apiExecutions(xs []queue.Execution, next string) api.ExecutionList {

@@ -16,8 +16,9 @@ func (g *Gateway) listExecutions(w http.ResponseWriter, r *http.Request, _ calle
 	if err != nil {
 		return err
 	}
-	q := parseQuery(r, []string{"state", "after", "limit"})
+	q := parseQuery(r, []string{"state", "after", "limit", "why"})
 	query := queue.ExecutionQuery{Job: id, States: q.states(), After: q.cursor(), Limit: q.integer("limit", 100, 1, 1000)}
+	why, _ := q.boolean("why")
 	if q.err != nil {
 		return q.err
 	}
@@ -25,7 +26,13 @@ func (g *Gateway) listExecutions(w http.ResponseWriter, r *http.Request, _ calle
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, apiExecutions(xs, next))
+	l := apiExecutions(xs, next)
+	if why {
+		if err := g.explain(r.Context(), id, l.Executions); err != nil {
+			return err
+		}
+	}
+	return writeJSON(w, http.StatusOK, l)
 }
 
 func (g *Gateway) showExecution(w http.ResponseWriter, r *http.Request, _ caller) error {
@@ -159,12 +166,15 @@ func (g *Gateway) rerunJob(w http.ResponseWriter, r *http.Request, c caller) err
 
 // selection is a checked api.Selection.
 type selection struct {
-	request api.Selection
-	hosts   []queue.HostID
-	states  []queue.State
+	request  api.Selection
+	hosts    []queue.HostID
+	selector queue.Selector // of request.Selector
+	states   []queue.State
 }
 
-func (s selection) everything() bool { return s.request.Hosts == nil && s.request.States == nil }
+func (s selection) everything() bool {
+	return s.request.Hosts == nil && s.request.Selector == nil && s.request.States == nil
+}
 
 // selection reads the body of a cancel or a rerun. No body means everything; an
 // empty list doesn't, since it is more likely a mistake than a wish.
@@ -178,15 +188,27 @@ func (g *Gateway) selection(w http.ResponseWriter, r *http.Request) (id queue.Jo
 	if s.request.Hosts != nil && len(s.request.Hosts) == 0 || s.request.States != nil && len(s.request.States) == 0 {
 		return id, s, invalid("hosts or states is an empty list; leave it out to select all")
 	}
+	if s.request.Selector != nil && *s.request.Selector == "" {
+		return id, s, invalid("selector: is empty; leave it out to select all")
+	}
+	if s.request.Hosts != nil && s.request.Selector != nil {
+		return id, s, invalid("hosts and selector are both given; give one")
+	}
 	if s.hosts, err = hostIDs(s.request.Hosts); err != nil {
 		return id, s, err
+	}
+	if s.request.Selector != nil {
+		if s.selector, err = queue.ParseSelector(*s.request.Selector); err != nil {
+			return id, s, err
+		}
 	}
 	s.states, err = parseStates(s.request.States)
 	return id, s, err
 }
 
 // selected gives the hosts of the executions that a selection names, by ordinal.
-// A host that is no target gives NotFound, with its name.
+// A host that is no target gives NotFound, with its name; a selector that no target matches is
+// more likely a mistake than a wish.
 func (g *Gateway) selected(ctx context.Context, id queue.JobID, s selection) ([]queue.HostID, error) {
 	states, err := g.store.States(ctx, id)
 	if err != nil {
@@ -195,6 +217,17 @@ func (g *Gateway) selected(ctx context.Context, id queue.JobID, s selection) ([]
 	wanted := make(map[queue.HostID]bool, len(s.hosts)) // true: seen
 	for _, h := range s.hosts {
 		wanted[h] = false
+	}
+	some, seen := len(s.hosts) > 0, 0
+	if s.request.Selector != nil {
+		matching, err := g.store.Select(ctx, s.selector, nil)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range matching {
+			wanted[t.Host] = false
+		}
+		some = true
 	}
 	var hosts []queue.HostID
 	for from := 0; from < len(states); {
@@ -208,7 +241,8 @@ func (g *Gateway) selected(ctx context.Context, id queue.JobID, s selection) ([]
 		for i, h := range page {
 			if _, ok := wanted[h]; ok {
 				wanted[h] = true
-			} else if len(s.hosts) > 0 {
+				seen++
+			} else if some {
 				continue
 			}
 			if len(s.states) == 0 || from+i < len(states) && slices.Contains(s.states, queue.State(states[from+i])) {
@@ -216,6 +250,9 @@ func (g *Gateway) selected(ctx context.Context, id queue.JobID, s selection) ([]
 			}
 		}
 		from += len(page)
+	}
+	if s.request.Selector != nil && seen == 0 {
+		return nil, invalid("selector: no host of job %s matches %.200s", id, s.selector)
 	}
 	var strangers []string
 	for _, h := range s.hosts {

@@ -50,19 +50,57 @@ func (g *Gateway) hostQueue(w http.ResponseWriter, r *http.Request, _ caller) er
 	if err != nil {
 		return err
 	}
-	q := parseQuery(r, []string{"limit"})
+	q := parseQuery(r, []string{"limit", "why"})
 	limit := q.integer("limit", 100, 1, 1000)
+	why, _ := q.boolean("why")
 	if q.err != nil {
 		return q.err
 	}
-	if _, err := g.store.Host(r.Context(), id); err != nil {
+	host, err := g.store.Host(r.Context(), id)
+	if err != nil {
 		return err
 	}
 	xs, err := g.store.HostQueue(r.Context(), id, limit)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, apiExecutions(xs, ""))
+	l := apiExecutions(xs, "")
+	if why {
+		if err := g.explainQueue(r.Context(), host, xs, l.Executions); err != nil {
+			return err
+		}
+	}
+	return writeJSON(w, http.StatusOK, l)
+}
+
+// purgeHost cancels what waits in a host's queue, of any job.
+func (g *Gateway) purgeHost(w http.ResponseWriter, r *http.Request, c caller) error {
+	id, err := hostVar(r, "id")
+	if err != nil {
+		return err
+	}
+	var req api.PurgeRequest
+	if err := g.decode(w, r, maxBody, true, &req); err != nil {
+		return err
+	}
+	// Whoever watches these jobs is told at once; of a longer queue the others are seen at the next look.
+	waiting, err := g.store.HostQueue(r.Context(), id, queue.MaxPage)
+	if err != nil {
+		return err
+	}
+	done, err := g.store.Purge(r.Context(), id, req.Running, c.operator.Subject)
+	told := map[queue.JobID]bool{}
+	for _, x := range waiting {
+		if !told[x.Job] { // also after an error: a part may be done
+			told[x.Job] = true
+			g.changed(x.Job)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	g.log.Info("host purged", "host", id, "operator", c.operator.Subject, "running", req.Running, "cancelled", done.Cancelled, "asked", done.Asked)
+	return writeJSON(w, http.StatusOK, api.Cancellation{Cancelled: done.Cancelled, Asked: done.Asked})
 }
 
 func (g *Gateway) patchHost(w http.ResponseWriter, r *http.Request, c caller) error {

@@ -114,9 +114,20 @@ func jobOf(req api.JobRequest) (queue.Job, []byte, error) {
 		Name: req.Name, User: req.User, Env: req.Env, Dir: req.Dir, Lane: queue.Lane(req.Lane), Priority: req.Priority,
 		PickupTimeout: time.Duration(req.PickupTimeout), RunTimeout: time.Duration(req.RunTimeout),
 		OutputLimit: req.OutputLimit, Grace: time.Duration(req.Grace),
+		Offline: queue.OfflinePolicy(req.Offline), SupersedeKey: req.SupersedeKey,
 	}
 	if req.NotBefore != nil {
 		spec.NotBefore = *req.NotBefore
+	}
+	if req.Recheck {
+		if req.Selector == "" {
+			return queue.Job{}, nil, invalid("recheck: goes only with selector, which is what is looked at again")
+		}
+		sel, err := queue.ParseSelector(req.Selector)
+		if err != nil {
+			return queue.Job{}, nil, err
+		}
+		spec.Recheck = sel.String()
 	}
 	spec = spec.WithDefaults()
 	return queue.Job{Spec: spec}, script, spec.Validate()

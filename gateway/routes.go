@@ -54,7 +54,7 @@ func routes() []route {
 		held(operator("job", "GET", job, (*Gateway).showJob, []string{"wait", "script"}, api.ScopeJobsRead)),
 		operator("states", "GET", job+"/states", (*Gateway).states, nil, api.ScopeJobsRead),
 		operator("targets", "GET", job+"/targets", (*Gateway).targets, []string{"from", "limit"}, api.ScopeJobsRead),
-		operator("executions", "GET", exec, (*Gateway).listExecutions, []string{"state", "after", "limit"}, api.ScopeJobsRead),
+		operator("executions", "GET", exec, (*Gateway).listExecutions, []string{"state", "after", "limit", "why"}, api.ScopeJobsRead),
 		operator("execution", "GET", one, (*Gateway).showExecution, nil, api.ScopeJobsRead),
 		held(operator("output", "GET", one+"/output", (*Gateway).output, []string{"stream", "follow"}, api.ScopeOutputRead)),
 		held(operator("watch", "GET", "/v1/watch", (*Gateway).watch, []string{"topic", "cursor"}, api.ScopeJobsRead)),
@@ -63,7 +63,8 @@ func routes() []route {
 
 		operator("hosts", "GET", "/v1/hosts", (*Gateway).listHosts, []string{"selector", "online", "after", "limit"}, api.ScopeHostsRead),
 		operator("host", "GET", host, (*Gateway).showHost, nil, api.ScopeHostsRead),
-		operator("queue", "GET", host+"/queue", (*Gateway).hostQueue, []string{"limit"}, api.ScopeHostsRead, api.ScopeJobsRead),
+		operator("queue", "GET", host+"/queue", (*Gateway).hostQueue, []string{"limit", "why"}, api.ScopeHostsRead, api.ScopeJobsRead),
+		operator("purge_host", "POST", host+"/purge", (*Gateway).purgeHost, nil, api.ScopeJobsCancel),
 		operator("patch_host", "PATCH", host, (*Gateway).patchHost, nil, api.ScopeHostsAdmin),
 		operator("delete_host", "DELETE", host, (*Gateway).deleteHost, nil, api.ScopeHostsAdmin),
 		operator("revoke_host", "POST", host+"/revoke", (*Gateway).revokeHost, nil, api.ScopeHostsAdmin),

@@ -135,7 +135,7 @@ type Execution struct {
 	Result       *Result    `json:"result,omitempty"` // once ended
 	Late         *Result    `json:"late,omitempty"`   // what arrived after it had ended
 	Output       Output     `json:"output"`
-	Why          *Why       `json:"why,omitempty"` // only where asked for, and not ended
+	Why          *Why       `json:"why,omitempty"` // of what hasn't ended; in lists only where asked for
 }
 
 // Why says why an execution hasn't ended yet.
@@ -162,12 +162,12 @@ type TargetList struct {
 	Total int      `json:"total"` // of the job
 }
 
-// Selection names executions of a job for cancel and rerun: by host, by state,
-// or both. Empty = all. For a rerun, State also takes "failed" classes by their
-// state names.
+// Selection names executions of a job for cancel and rerun: by host or by the labels that
+// hosts have now, by state, or both. Empty = all.
 type Selection struct {
-	Hosts  []string `json:"hosts,omitempty"`
-	States []string `json:"states,omitempty"`
+	Hosts    []string `json:"hosts,omitempty"`
+	Selector *string  `json:"selector,omitempty"` // not together with Hosts; never empty: that may be a variable that wasn't set
+	States   []string `json:"states,omitempty"`
 }
 
 // Cancellation answers a cancel.

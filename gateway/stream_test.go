@@ -38,6 +38,12 @@ func (s emptyStore) Output(context.Context, queue.OutputQuery) ([]queue.Chunk, e
 	return nil, queue.Errorf(queue.NotFound, "no such execution")
 }
 
+func (s emptyStore) Situations(context.Context, queue.JobID, []queue.HostID) ([]queue.Situation, error) {
+	return nil, queue.Errorf(queue.NotFound, "no such execution")
+}
+
+func (s emptyStore) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+
 // tape is a carrier that keeps what it is given.
 type tape struct {
 	reader   context.Context

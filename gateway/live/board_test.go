@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -19,12 +20,16 @@ type board struct {
 	err    error // what everything gives
 	pages  int   // outputs that were read
 	reads  int   // executions that were read
+
+	situated  int   // situations that were read
+	placeless error // what situations give
 }
 
-// written is an execution and its output.
+// written is an execution, its output, and its situation but for the execution.
 type written struct {
-	x      queue.Execution
-	chunks []queue.Chunk
+	x         queue.Execution
+	chunks    []queue.Chunk
+	situation queue.Situation
 }
 
 func newBoard() *board {
@@ -80,6 +85,32 @@ func (b *board) Execution(_ context.Context, job queue.JobID, host queue.HostID)
 		return r.x, b.err
 	}
 	return queue.Execution{}, missing(host)
+}
+
+func (b *board) Situations(_ context.Context, job queue.JobID, hosts []queue.HostID) ([]queue.Situation, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.situated++
+	if err := cmp.Or(b.err, b.placeless); err != nil {
+		return nil, err
+	}
+	var all []queue.Situation
+	for _, h := range hosts {
+		r, ok := b.runs[queue.NewExecutionID(job, h)]
+		if !ok {
+			return nil, missing(h)
+		}
+		s := r.situation
+		s.Execution = r.x
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func (b *board) Now(context.Context) (time.Time, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Now(), b.err
 }
 
 // Output gives what the contract of the store says: gaps from the offset on, and data from within a

@@ -19,7 +19,9 @@ const (
 // runValue is an execution with the newest of its output. It is immutable.
 type runValue struct {
 	x       queue.Execution
-	rewound int // how often the store went back behind what it had said
+	why     reason
+	rewound int   // how often the store went back behind what it had said
+	news    int64 // how often there was something to tell
 
 	// The tail has all chunks with after < Seq <= through; end is the offset behind them.
 	after, through int64
@@ -37,11 +39,26 @@ func (v *Views) readRun(ctx context.Context, id queue.ExecutionID, last *runValu
 	if err != nil {
 		return nil, err
 	}
+	r, err := v.readTail(ctx, last, x)
+	if err != nil {
+		return nil, err
+	}
+	e := v.explain(ctx, last, r)
+	if last != nil && (r != last || !sameReason(e.why, last.why)) {
+		told := *e
+		told.news = last.news + 1
+		return &told, nil
+	}
+	return e, nil
+}
+
+// readTail reads the output that came since the last value, which it gives if there is nothing to tell.
+func (v *Views) readTail(ctx context.Context, last *runValue, x queue.Execution) (*runValue, error) {
 	r := &runValue{x: x, after: x.Stored, through: x.Stored, end: stored(x)}
 	if last == nil {
 		return r, nil
 	}
-	r.rewound = last.rewound
+	r.why, r.rewound = last.why, last.rewound
 	switch {
 	case x.Stored <= last.through && sameRun(last.x, x):
 		return last, nil

@@ -21,11 +21,22 @@ type runView struct {
 	topic Topic
 
 	at      Position
-	resumed bool             // the position is from a cursor, and nothing was sent since
-	asked   bool             // for a fresh reading
-	now     *runValue        // the newest
-	sent    *queue.Execution // as it was told last
-	rewound int              // as of now, when it was sent
+	resumed bool      // the position is from a cursor, and nothing was sent since
+	asked   bool      // for a fresh reading
+	now     *runValue // the newest
+	sent    *told     // last
+	rewound int       // as of now, when it was sent
+}
+
+// told is what a reader knows of an execution, but for its output.
+type told struct {
+	x   queue.Execution
+	why reason
+}
+
+// knows tells that the newest value has nothing else to say.
+func (r *runView) knows() bool {
+	return r.sent != nil && sameRun(r.sent.x, r.now.x) && sameReason(r.sent.why, r.now.why)
 }
 
 // Next implements View.
@@ -80,7 +91,7 @@ func (r *runView) delta(ctx context.Context) (*Update, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(chunks) == 0 && r.sent != nil && sameRun(*r.sent, r.now.x) {
+	if len(chunks) == 0 && r.knows() {
 		return nil, nil
 	}
 	u := &Update{Prev: r.at.Seq, Seq: r.at.Seq + 1, Output: chunks}
@@ -90,10 +101,10 @@ func (r *runView) delta(ctx context.Context) (*Update, error) {
 
 // tell puts the execution into an update if it isn't known as it is.
 func (r *runView) tell(u *Update) *Update {
-	if r.sent == nil || !sameRun(*r.sent, r.now.x) {
-		u.Execution = &r.now.x
+	if !r.knows() {
+		u.Execution, u.Why = &r.now.x, r.now.why.wait
 	}
-	r.sent, r.rewound, r.resumed = &r.now.x, r.now.rewound, false
+	r.sent, r.rewound, r.resumed = &told{r.now.x, r.now.why}, r.now.rewound, false
 	return u
 }
 

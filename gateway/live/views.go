@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"time"
 
 	"github.com/rexgate/rexgate/queue"
 )
@@ -13,6 +14,8 @@ type Store interface {
 	States(ctx context.Context, job queue.JobID) ([]byte, error)
 	Execution(ctx context.Context, job queue.JobID, host queue.HostID) (queue.Execution, error)
 	Output(ctx context.Context, q queue.OutputQuery) ([]queue.Chunk, error)
+	Situations(ctx context.Context, job queue.JobID, hosts []queue.HostID) ([]queue.Situation, error)
+	Now(ctx context.Context) (time.Time, error)
 }
 
 // Update is a step of a watch of a topic: from Prev to Seq, or, a snapshot, from nothing.
@@ -27,7 +30,8 @@ type Update struct {
 	States  []byte // all; nil = Changes has those that changed
 	Changes []Change
 
-	Execution *queue.Execution // nil = as it was
+	Execution *queue.Execution // nil = as it was, and so is Why
+	Why       *queue.Wait      // why it hasn't ended; nil = it has, or it isn't known
 	Output    []queue.Chunk
 }
 
@@ -76,7 +80,7 @@ func NewViews(store Store) *Views {
 		Read: v.readJob, Same: sameStep[*jobValue], Size: (*jobValue).size, Pace: (*jobValue).pace,
 	})
 	v.runs = New(Options[queue.ExecutionID, *runValue]{
-		Read: v.readRun, Same: func(a, b *runValue) bool { return a == b }, Pace: (*runValue).pace,
+		Read: v.readRun, Same: func(a, b *runValue) bool { return a.news == b.news }, Pace: (*runValue).pace,
 	})
 	return v
 }

@@ -25,6 +25,7 @@ type reader struct {
 	job    queue.JobStatus
 	states []byte
 	run    *queue.Execution
+	reason *queue.Wait
 	output []queue.Chunk
 	bytes  int64
 }
@@ -83,7 +84,7 @@ func (r *reader) step() bool {
 		r.states[c.Ordinal] = byte(c.State)
 	}
 	if u.Execution != nil {
-		r.run = u.Execution
+		r.run, r.reason = u.Execution, u.Why
 	}
 	size := 0
 	for _, c := range u.Output {

@@ -28,6 +28,7 @@ func messageOf(t live.Topic, u *live.Update, cursor string) *api.WatchMessage {
 	}
 	if u.Execution != nil {
 		a := apiExecution(*u.Execution)
+		a.Why = apiWhy(u.Why)
 		m.Execution = &a
 	}
 	for _, c := range u.Output {

@@ -17,7 +17,7 @@ const (
 	// OfflineSkip: it is cancelled (WhyOffline) where the host is offline at the moment at which it becomes due: its release, or
 	// not_before if that is later. Afterwards it waits like any other. A gateway, or a poll, that is overdue only
 	// because of an outage (of the store, or of what sweeps it) makes no host offline: its deadline counts in
-	// service time.
+	// service time. A not_before that is reached is seen to by the next Sweep, or by a Lease of the host, which is online then.
 	OfflineSkip OfflinePolicy = "skip"
 )
 

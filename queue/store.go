@@ -51,7 +51,7 @@ type Jobs interface {
 	// Of jobs with one SupersedeScope each host has a newest one that was released there (Job.Newer), remembered until that
 	// job is removed. Releasing a newer one makes it the newest, and withdraws (Held.Withdraw, WhySuperseded) the
 	// execution of the one before; releasing an older one ends it in this way at once. So an older job never starts after a newer
-	// one was released.
+	// one was released. What OfflineSkip ends at its release counts as released; what is cancelled for its job or its host doesn't.
 	// driver names the caller: while one driver is active on a job,
 	// others get Busy, until it has been silent for DriverTimeout. The store
 	// sends the hints. Errors: NotFound.

@@ -13,8 +13,8 @@ type Situation struct {
 	// was leased first: what a queued one waits for while no slot is free.
 	Flying int
 	Held   Blocker
-	// Ahead is how many executions of its lane, due or not yet expired, would be delivered before it, counted up to MaxAhead;
-	// First is the first of them. Only where it is queued and due.
+	// Ahead is how many executions of its lane that may be leased now (Held.Deliverable) would be delivered before it, counted
+	// up to MaxAhead; First is the first of them. Only where it may be leased itself.
 	Ahead int
 	First Blocker
 }

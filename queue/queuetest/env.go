@@ -94,7 +94,7 @@ func (e *env) sweepKeeping(r queue.Retention) (sum queue.Swept) {
 
 func addSwept(a, b queue.Swept) queue.Swept {
 	return queue.Swept{
-		Lapsed: a.Lapsed + b.Lapsed, Expired: a.Expired + b.Expired, Due: a.Due + b.Due,
+		Lapsed: a.Lapsed + b.Lapsed, Expired: a.Expired + b.Expired, Due: a.Due + b.Due, Skipped: a.Skipped + b.Skipped,
 		Lost: a.Lost + b.Lost, Ended: a.Ended + b.Ended, Deleted: a.Deleted + b.Deleted, More: b.More,
 	}
 }

@@ -64,6 +64,16 @@ func (s *twiceStore) Cancel(ctx context.Context, job queue.JobID, hosts []queue.
 	return c, err
 }
 
+func (s *twiceStore) Purge(ctx context.Context, host queue.HostID, running bool, by string) (queue.Cancellation, error) {
+	c, err := s.Store.Purge(ctx, host, running, by)
+	d, err2 := s.Store.Purge(ctx, host, running, by)
+	s.errors("Purge", err, err2)
+	if d != (queue.Cancellation{}) {
+		s.t.Errorf("Purge applied twice does %+v more", d)
+	}
+	return c, err
+}
+
 func (s *twiceStore) Enroll(ctx context.Context, e queue.Enrollment) (queue.Host, error) {
 	h, err := s.Store.Enroll(ctx, e)
 	again, err2 := s.Store.Enroll(ctx, e)

@@ -31,6 +31,7 @@ func TestFunctionFlush(t *testing.T) {
 				for _, n := range nodes {
 					rdb := n.Client()
 					f.must(rdb.FunctionFlush(f.ctx).Err())
+					f.must(rdb.ScriptFlush(f.ctx).Err())
 					f.must(rdb.Close())
 				}
 			}

@@ -35,7 +35,7 @@ func StartSentinel(t testing.TB) *Sentinel {
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "sentinel.conf")
 	mine := strconv.Itoa(freePort(t))
-	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor main %s %s 1\nsentinel down-after-milliseconds main 2000\n", mine, dir, host, port)
+	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor main %s %s 1\nsentinel down-after-milliseconds main 2000\nsentinel failover-timeout main 5000\n", mine, dir, host, port)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -98,4 +98,55 @@ func (g *Sentinel) await(ctx context.Context, ok func() bool) {
 		case <-tick.C:
 		}
 	}
+}
+
+// Replicated waits until the replica has all that the master was told so far.
+func (g *Sentinel) Replicated(ctx context.Context) {
+	g.t.Helper()
+	g.await(ctx, func() bool { return caughtUp(ctx, g.Servers[0], g.Servers[1]) })
+}
+
+// caughtUp tells whether a replica has all that its master was told before.
+func caughtUp(ctx context.Context, master, replica *Server) bool {
+	offset := func(s *Server, field string) int64 {
+		rdb := s.Client()
+		defer rdb.Close()
+		info, err := rdb.InfoMap(ctx, "replication").Result()
+		n, e := strconv.ParseInt(info["Replication"][field], 10, 64)
+		if err != nil || e != nil {
+			return -1
+		}
+		return n
+	}
+	want := offset(master, "master_repl_offset")
+	return want >= 0 && offset(replica, "slave_repl_offset") >= want
+}
+
+// fallBehind has a replica hear nothing of what its master does during fn, and kills the master then: what it
+// acknowledged is lost to the replica, which runs on.
+func fallBehind(ctx context.Context, t testing.TB, master, replica *Server, fn func()) {
+	t.Helper()
+	replica.Pause()
+	defer replica.Resume()
+	rdb := master.Client()
+	defer rdb.Close()
+	if err := rdb.ClientKillByFilter(ctx, "TYPE", "replica").Err(); err != nil {
+		t.Fatal(err)
+	}
+	fn()
+	master.Kill()
+}
+
+// Lag has the replica take over without what the master acknowledged during fn, and returns when it is the master.
+// The other stays away.
+func (g *Sentinel) Lag(ctx context.Context, fn func()) {
+	g.t.Helper()
+	fallBehind(ctx, g.t, g.Servers[0], g.Servers[1], fn)
+	g.Servers[0], g.Servers[1] = g.Servers[1], g.Servers[0]
+	rdb := g.Servers[0].Client()
+	defer rdb.Close()
+	g.await(ctx, func() bool {
+		info, err := rdb.InfoMap(ctx, "replication").Result()
+		return err == nil && info["Replication"]["role"] == "master"
+	})
 }

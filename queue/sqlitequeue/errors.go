@@ -31,6 +31,10 @@ func (s *Store) domain(err error) error {
 }
 
 func explain(err error) string {
+	var files *errFiles
+	if errors.As(err, &files) {
+		return "nothing is written any more"
+	}
 	switch code := sqlite.ErrCode(err); {
 	case code.ToPrimary() == sqlite.ResultFull:
 		return "the disk or the file's bound is full; make room, then it goes on by itself"

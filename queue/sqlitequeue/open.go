@@ -126,7 +126,12 @@ func (s *Store) connect(ctx context.Context) error {
 			return s.cannotOpen(err)
 		}
 	}
-	s.w = &writer{open: s.openWriter, now: s.now, log: s.log, c: c, after: s.committed}
+	g, err := newGuard(s.path)
+	if err != nil {
+		c.Close()
+		return s.cannotOpen(err)
+	}
+	s.w = &writer{open: s.openWriter, check: func() error { return g.check(s.path) }, now: s.now, log: s.log, c: c, after: s.committed}
 	return nil
 }
 

@@ -29,6 +29,7 @@ const (
 // the cost of a small verb, since each copies the pages that it touches.)
 type writer struct {
 	open  func() (*sqlite.Conn, error)
+	check func() error // whether the files are still there
 	now   func() time.Time
 	after func(*tx) // what a commit is followed by, before its verbs are acknowledged
 	log   *slog.Logger
@@ -141,6 +142,9 @@ func (w *writer) commit(batch []*op) {
 // change are in them; on an error nothing of the batch is applied.
 func (w *writer) try(batch []*op) (err error) {
 	defer func() { w.note(err) }()
+	if err := w.check(); err != nil {
+		return err
+	}
 	if w.renew {
 		w.reopen()
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/session/wire"
 )
 
@@ -74,7 +75,7 @@ func TestDiagnoseWay(t *testing.T) {
 	}
 	expect(t, try(url, Network{CASHA256: pin}), "tcp ok, tls ok, clock ok, gateway ok")
 	expect(t, try(url, Network{}), "tcp ok, tls failed")
-	expect(t, try("http://127.0.0.1:"+freePort(t), Network{}), "tcp failed")
+	expect(t, try("http://127.0.0.1:"+clienttest.FreePort(t), Network{}), "tcp failed")
 	g := newGate(t)
 	g.hook = func(w http.ResponseWriter, r *http.Request) bool {
 		w.Write([]byte("<html>It works!"))
@@ -101,7 +102,7 @@ func TestDiagnose(t *testing.T) {
 		expect(t, got, "name failed")
 	})
 	t.Run("nobody listens", func(t *testing.T) {
-		got, _ := findings(t, newGate(t), "http://127.0.0.1:"+freePort(t), nil)
+		got, _ := findings(t, newGate(t), "http://127.0.0.1:"+clienttest.FreePort(t), nil)
 		expect(t, got, "tcp failed")
 	})
 	t.Run("CA unknown", func(t *testing.T) {

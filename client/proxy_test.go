@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rexgate/rexgate/client/clienttest"
 )
 
 // program starts a proxy's program, which listens on port, in a directory of its own
@@ -52,30 +54,6 @@ func program(t *testing.T, dir, port string, argv ...string) {
 	}
 }
 
-func openDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "proxy-test-")
-	if err == nil {
-		err = os.Chmod(dir, 0o777)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -87,13 +65,13 @@ func write(t *testing.T, path, text string) {
 // CONNECT to port 443 and to the ports given. With a password, user u must say it.
 func squid(t *testing.T, password string, connectTo ...string) (addr string) {
 	t.Helper()
-	bin := need(t, "/usr/sbin/squid")
-	dir, port := openDir(t), freePort(t)
+	bin := clienttest.Program(t, "/usr/sbin/squid")
+	dir, port := clienttest.Dir(t, 0o777), clienttest.FreePort(t)
 	write(t, filepath.Join(dir, "hosts"), "127.0.0.1 gateway.test\n")
 	auth, allow := "", "localhost"
 	if password != "" {
-		helper := need(t, "/usr/lib/squid/basic_ncsa_auth", "/usr/lib64/squid/basic_ncsa_auth")
-		hash, err := exec.Command(need(t, "/usr/bin/openssl", "/bin/openssl"), "passwd", "-apr1", password).Output()
+		helper := clienttest.Program(t, "/usr/lib/squid/basic_ncsa_auth", "/usr/lib64/squid/basic_ncsa_auth")
+		hash, err := exec.Command(clienttest.Program(t, "/usr/bin/openssl", "/bin/openssl"), "passwd", "-apr1", password).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,17 +162,23 @@ func (r *real) until(what string, is func(Status) bool) Status {
 	}
 }
 
-// works runs a job over a transport.
-func (r *real) works(tr Transport) {
+// works runs a job over a transport, and tells how many attempts failed before its session.
+func (r *real) works(tr Transport) (failed int) {
 	r.t.Helper()
+	var last time.Time
 	r.until("a session over "+string(tr), func(s Status) bool {
 		if s.Up && s.Transport != tr {
 			r.t.Fatalf("up over %s", s.Transport)
+		}
+		if !s.LastErrorAt.Equal(last) {
+			last = s.LastErrorAt
+			failed++
 		}
 		return s.Up
 	})
 	r.gate.submit(jobA)
 	r.gate.waitFinished(jobA)
+	return failed
 }
 
 func TestSquid(t *testing.T) {
@@ -214,11 +198,9 @@ func TestSquid(t *testing.T) {
 		port := serve(t, g, nil)
 		proxy := squid(t, "")
 		t.Setenv("http_proxy", "http://"+proxy) // as a host has it
-		start := time.Now()
 		r := link(t, g, "http://gateway.test:"+port, nil)
-		r.works(Poll)
-		if d := time.Since(start); d > 5*time.Second {
-			t.Errorf("the poll came after %v", d)
+		if n := r.works(Poll); n != 1 {
+			t.Errorf("the poll came after %d failures", n)
 		}
 		if e := r.link.Status().LastError; !strings.Contains(e, "CONNECT") || !strings.Contains(e, "403") {
 			t.Errorf("the last error is %q", e)
@@ -270,7 +252,7 @@ func TestSquid(t *testing.T) {
 		}
 	})
 	t.Run("gateway down", func(t *testing.T) {
-		port := freePort(t)
+		port := clienttest.FreePort(t)
 		proxy := squid(t, "", port)
 		r := link(t, newGate(t), "http://gateway.test:"+port, func(c *Config) { c.Network.Proxy = "http://" + proxy })
 		// The proxy says 503 to the CONNECT: the gateway's absence, not the socket's fault.

@@ -143,7 +143,6 @@ func (g *gate) recordLocked(events []wire.Event) []*wire.Ack {
 		by[id] = append(by[id], eventOf(e))
 	}
 	g.events = append(g.events, events...)
-	defer signal(g.news)
 	var acks []*wire.Ack
 	for _, id := range ids {
 		j := g.jobs[id]

@@ -38,8 +38,6 @@ type gate struct {
 	loseNext string       // lose of the next session, from its beginning
 	events   []wire.Event // as recorded, in order of arrival
 	maxRoom  int64        // most that was on the way beyond the credit
-
-	news chan struct{} // something was recorded
 }
 
 type job struct {
@@ -56,7 +54,7 @@ func (always) Check(*wire.Job) error { return nil }
 
 func newGate(t testing.TB) *gate {
 	g := &gate{
-		t: t, dir: t.TempDir(), runner: newMemRunner(), jobs: map[string]*job{}, credit: 1 << 20, news: make(chan struct{}, 1),
+		t: t, dir: t.TempDir(), runner: newMemRunner(), jobs: map[string]*job{}, credit: 1 << 20,
 		cfg: Config{Policy: always{}, BootID: "boot-1"},
 	}
 	g.newAgent()
@@ -175,21 +173,4 @@ func (g *gate) kinds(id string) string {
 		}
 	}
 	return strings.Join(all, " ")
-}
-
-// until waits until something is so, outside of a bubble: looked at whenever something was recorded, and now and
-// then.
-func (g *gate) until(ok func() bool) {
-	g.t.Helper()
-	deadline := time.After(patience)
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	for !ok() {
-		select {
-		case <-g.news:
-		case <-look.C:
-		case <-deadline:
-			g.t.Fatal("waited in vain")
-		}
-	}
 }

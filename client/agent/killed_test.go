@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/session/wire"
 )
 
@@ -44,7 +45,7 @@ exit 5`)
 	for _, n := range []string{"go4", "go5", "go6"} {
 		r.touch(n)
 	}
-	waitFor(t, func() bool { // it ends while there is no agent
+	clienttest.Until(t, "the script has ended", func() bool { // while there is no agent
 		_, err := os.Stat(filepath.Join(r.dir, "x", remoteID, "exit"))
 		return err == nil
 	})

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/client/runner"
 	"github.com/rexgate/rexgate/session/wire"
 )
@@ -90,12 +91,7 @@ const remoteID = "00000000000000000000000001.h"
 
 func newRemote(t *testing.T) *remote {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "rexagent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return &remote{t: t, dir: dir}
+	return &remote{t: t, dir: clienttest.Dir(t, 0o700)}
 }
 
 func (r *remote) start() {
@@ -238,12 +234,3 @@ func (r *remote) touch(name string) {
 func accepted(ev wire.Event) bool { _, ok := ev.(*wire.Accepted); return ok }
 
 func finished(ev wire.Event) bool { _, ok := ev.(*wire.Finished); return ok }
-
-func waitFor(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
-}

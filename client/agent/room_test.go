@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/client/runner"
 	"github.com/rexgate/rexgate/queue"
 	"github.com/rexgate/rexgate/session/wire"
@@ -152,7 +153,7 @@ func TestSpoolOnDisk(t *testing.T) {
 	g.set(func() { g.hold = true })
 	id := g.submit("seq 1 400000", func(s *wire.Spec) { s.OutputLimit = 8 << 20 })
 	g.connect()
-	g.until(func() bool { return g.agent.Unacked() > 0 })
+	clienttest.Until(t, "the job is accepted", func() bool { return g.agent.Unacked() > 0 })
 	g.agent.Deliver(&wire.Ack{Execution: id, Stored: 1, Verdict: wire.VerdictGo})
 	onDisk := func() (n int64) {
 		segs, err := filepath.Glob(filepath.Join(g.dir, "x", id, "*.seg"))
@@ -169,7 +170,7 @@ func TestSpoolOnDisk(t *testing.T) {
 		}
 		return n
 	}
-	g.until(func() bool {
+	clienttest.Until(t, "the script waits for room", func() bool {
 		onDisk()
 		g.agent.mu.Lock()
 		defer g.agent.mu.Unlock()
@@ -180,7 +181,7 @@ func TestSpoolOnDisk(t *testing.T) {
 	}
 	g.set(func() { g.hold = false })
 	g.connect()
-	g.until(func() bool {
+	clienttest.Until(t, "the script has ended", func() bool {
 		onDisk()
 		return g.state(id).Terminal()
 	})

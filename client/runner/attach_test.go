@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/session/wire"
 )
 
@@ -220,12 +221,13 @@ func TestStartGivenUp(t *testing.T) {
 	}
 	// Whatever it became, it is found, once the supervisor has got that far.
 	var p Process
-	for deadline := time.Now().Add(patience); p == nil; time.Sleep(time.Millisecond) {
+	clienttest.Until(t, "the script has left a trace", func() bool {
 		var err error
-		if p, err = r.Attach(dir); err != nil && (!errors.Is(err, ErrNoTrace) || time.Now().After(deadline)) {
+		if p, err = r.Attach(dir); err != nil && !errors.Is(err, ErrNoTrace) {
 			t.Fatal(err)
 		}
-	}
+		return err == nil
+	})
 	run := &running{p, t, dir, r}
 	if e := run.end(); e.Outcome != wire.Succeeded || run.output(Stdout) != "anyway\n" {
 		t.Errorf("exit %+v", e)

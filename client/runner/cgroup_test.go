@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rexgate/rexgate/session/wire"
 )
@@ -116,13 +115,9 @@ func TestUnreachableOrphan(t *testing.T) {
 func TestLeftBehind(t *testing.T) {
 	eachWay(t, func(t *testing.T, runner *Supervised) {
 		file := filepath.Join(t.TempDir(), "pid")
-		begin := time.Now()
 		r := startWith(t, runner, spec("sleep 1000 & echo $! > "+file+"; (sleep 0.2; echo soon) & echo end"))
 		if e := r.end(); e.Outcome != wire.Succeeded || r.output(Stdout) != "end\nsoon\n" {
 			t.Errorf("exit %+v, output %q", e, r.output(Stdout))
-		}
-		if d := time.Since(begin); d > patience/2 {
-			t.Errorf("it took %v", d)
 		}
 		left := pidIn(t, file)
 		if !lives(t, left) {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rexgate/rexgate/client/clienttest"
 )
 
 // eachWay runs a test with scripts in cgroups of their own, and without.
@@ -64,7 +66,7 @@ func delegated(t testing.TB) string {
 	if err != nil || unix.Access(top, unix.W_OK) != nil {
 		top = t.TempDir()
 		if err := syscall.Mount("none", top, "cgroup2", 0, ""); err != nil {
-			unavailable(t, "mount cgroups: %v", err)
+			clienttest.Lacking(t, "mount cgroups: %v", err)
 		}
 		t.Cleanup(func() {
 			if err := syscall.Unmount(top, syscall.MNT_DETACH); err != nil {
@@ -74,7 +76,7 @@ func delegated(t testing.TB) string {
 	}
 	root := filepath.Join(top, "rexgate-test-"+strconv.Itoa(os.Getpid()))
 	if err := os.Mkdir(root, 0o755); err != nil {
-		unavailable(t, "make a cgroup: %v", err)
+		clienttest.Lacking(t, "make a cgroup: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := (cgroup{root}).empty(patience); err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/session/wire"
 )
 
@@ -127,7 +128,7 @@ func TestCancelOfTheStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, func() bool {
+	clienttest.Until(t, "the script is stopped", func() bool {
 		b, err := os.ReadFile("/proc/" + strconv.Itoa(st.Script.PID) + "/stat")
 		return err == nil && strings.Contains(string(b), ") T ")
 	})
@@ -166,14 +167,5 @@ func lives(t *testing.T, p int) bool {
 
 func waitGone(t *testing.T, p int) {
 	t.Helper()
-	waitFor(t, func() bool { return !lives(t, p) })
-}
-
-func waitFor(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
+	clienttest.Until(t, strconv.Itoa(p)+" is gone", func() bool { return !lives(t, p) })
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/session/wire"
 )
 
@@ -27,15 +28,7 @@ const patience = 20 * time.Second
 // place gives a directory that every user may enter.
 func place(t *testing.T) string {
 	t.Helper()
-	base, err := os.MkdirTemp("", "rexrun")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(base) })
-	if err := os.Chmod(base, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(base, "x")
+	return filepath.Join(clienttest.Dir(t, 0o711), "x")
 }
 
 func spec(script string) Spec {

@@ -14,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/session/wire"
 )
 
@@ -143,7 +144,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := startIn(t, filepath.Join(base, "x"), spec("seq 1 60000"))
-	waitFor(t, func() bool {
+	clienttest.Until(t, "the disk is full", func() bool {
 		var fs syscall.Statfs_t
 		return syscall.Statfs(base, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < 2*maxFrame
 	})

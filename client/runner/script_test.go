@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/session/wire"
 )
 
@@ -138,7 +139,7 @@ func mount(t *testing.T, flags uintptr, options string) string {
 	t.Helper()
 	base := t.TempDir()
 	if err := syscall.Mount("tmpfs", base, "tmpfs", flags, options); err != nil {
-		unavailable(t, "mount a tmpfs: %v", err)
+		clienttest.Lacking(t, "mount a tmpfs: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(base, syscall.MNT_DETACH); err != nil {
@@ -148,19 +149,9 @@ func mount(t *testing.T, flags uintptr, options string) string {
 	return base
 }
 
-// unavailable skips a test that needs what isn't here, unless all tests are
-// required to run.
-func unavailable(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("REXGATE_TEST_REQUIRE") == "1" {
-		t.Fatalf("required, but can't "+format, args...)
-	}
-	t.Skipf("can't "+format, args...)
-}
-
 func TestUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		unavailable(t, "switch users: not root")
+		clienttest.Lacking(t, "switch users: not root")
 	}
 	s := spec("#!/bin/sh\nid -un; id -gn; id -G; pwd; echo $HOME $USER $LOGNAME $SHELL; echo me > /tmp/x-$$ && stat -c %U /tmp/x-$$; rm /tmp/x-$$\ncat /proc/self/status | grep CapEff; ls -l $0 | cut -c1-10\n")
 	s.User = "nobody"
@@ -184,7 +175,7 @@ func TestUserIsRefused(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if os.Geteuid() != 0 {
-		unavailable(t, "close a directory to another user: not root")
+		clienttest.Lacking(t, "close a directory to another user: not root")
 	}
 	dir := place(t)
 	if err := os.Chmod(filepath.Dir(dir), 0o700); err != nil {

@@ -42,27 +42,6 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// need finds a tool that a test cannot do without.
-func need(t *testing.T, tool string) string {
-	t.Helper()
-	for _, path := range []string{tool, "/usr/sbin/" + tool, "/sbin/" + tool} {
-		if found, err := exec.LookPath(path); err == nil {
-			return found
-		}
-	}
-	unavailable(t, "find %s: it isn't installed", tool)
-	return ""
-}
-
-// unavailable skips a test that needs what isn't here, unless all tests are required to run.
-func unavailable(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("REXGATE_TEST_REQUIRE") == "1" {
-		t.Fatalf("required, but can't "+format, args...)
-	}
-	t.Skipf("can't "+format, args...)
-}
-
 // proc is a running program.
 type proc struct {
 	t    *testing.T

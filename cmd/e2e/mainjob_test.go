@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rexgate/rexgate/client/clienttest"
 )
 
 var stores = []string{"sqlite", "redis"}
@@ -64,7 +66,7 @@ func TestCancel(t *testing.T) {
 	s.online("here")
 	alive := filepath.Join(s.dir, "alive")
 	id := strings.TrimSpace(must(t, s.env, "rexctl", "job", "run", "--all", "--detach", "--", "sleep 1000 & echo $! > "+alive+"; wait"))
-	waitUntil(t, "the script runs", func() bool { b, _ := os.ReadFile(alive); return len(b) > 0 })
+	clienttest.Until(t, "the script runs", func() bool { b, _ := os.ReadFile(alive); return len(b) > 0 })
 	must(t, s.env, "rexctl", "job", "cancel", id)
 	_, errs, code := s.rexctl("job", "watch", id)
 	if code != 1 && code != 0 {
@@ -76,7 +78,7 @@ func TestCancel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, "the script's child is gone", func() bool {
+	clienttest.Until(t, "the script's child is gone", func() bool {
 		_, err := os.Stat("/proc/" + strings.TrimSpace(string(pid)))
 		return os.IsNotExist(err)
 	})

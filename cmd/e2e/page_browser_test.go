@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rexgate/rexgate/client/clienttest"
 )
 
 // chrome is the browser of all tests of the page, started with the first that asks for it.
@@ -162,7 +164,7 @@ func openSized(t *testing.T, address string, look map[string]any, hosts ...strin
 	t.Helper()
 	b, err := chrome()
 	if err != nil {
-		unavailable(t, "%v", err)
+		clienttest.Lacking(t, "%v", err)
 	}
 	p := &page{t: t, b: b, origins: hosts}
 	args := map[string]any{"url": address}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/rexgate/rexgate/client"
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/queue/redisqueue/redistest"
 )
 
@@ -92,7 +93,7 @@ func TestPageCopies(t *testing.T) {
 // the page going on by itself.
 func TestPageOutlivesGateway(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "sqlite", "--listen", "127.0.0.1:"+freePort(t))
+	s := newSite(t, "sqlite", "--listen", "127.0.0.1:"+clienttest.FreePort(t))
 	s.host("web-1")
 	first, second := t.TempDir(), t.TempDir() // a pipe each: a reader that opens one again too soon gets its end
 	job := s.detached("--host", "web-1", "--", fmt.Sprintf("echo one; read x < %s; echo two; read x < %s; echo three", fifo(t, first), fifo(t, second)))
@@ -180,9 +181,9 @@ func TestPageHostile(t *testing.T) {
 // TestPageEvents has a proxy in front that passes no upgrade: server-sent events carry the same.
 func TestPageEvents(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := clienttest.FreePort(t)
 	address := "http://127.0.0.1:" + port
-	s := newSite(t, "sqlite", "--listen", "127.0.0.1:"+freePort(t), "--public-url", address)
+	s := newSite(t, "sqlite", "--listen", "127.0.0.1:"+clienttest.FreePort(t), "--public-url", address)
 	plainNginx(t, port, s.url)
 	s.agent(s.enrol("web-1"), nil, "--transport", "poll")
 	s.online("web-1")
@@ -204,7 +205,7 @@ func TestPageEvents(t *testing.T) {
 // TestPageOtherGateway watches at one gateway what happens at a host of another.
 func TestPageOtherGateway(t *testing.T) {
 	t.Parallel()
-	need(t, "redis-server")
+	clienttest.Program(t, "redis-server")
 	redis := redistest.Start(t).URL
 	first := newSite(t, "sqlite", "--redis", redis)
 	key := filepath.Join(first.dir, "data", "operators.key")

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rexgate/rexgate/client/clienttest"
 )
 
 // gatewayName is resolved by the proxies alone: agents never look it up, as behind a strict egress.
@@ -15,7 +17,7 @@ const gatewayName = "gateway.test"
 // TestSquid reaches a gateway through a squid with Debian's configuration.
 func TestSquid(t *testing.T) {
 	t.Parallel()
-	need(t, "squid")
+	clienttest.Program(t, "squid")
 	for _, c := range []struct {
 		name, transport string
 		tls             bool
@@ -32,7 +34,7 @@ func TestSquid(t *testing.T) {
 			if c.tls {
 				s = tlsSite(t)
 			} else {
-				port := freePort(t)
+				port := clienttest.FreePort(t)
 				s = newSite(t, "sqlite", "--listen", "127.0.0.1:"+port, "--public-url", "http://"+gatewayName+":"+port)
 			}
 			ip, _, _ := net.SplitHostPort(strings.TrimPrefix(strings.TrimPrefix(s.url, "https://"), "http://"))
@@ -46,7 +48,7 @@ func TestSquid(t *testing.T) {
 			}
 			expect(t, "output", out, "through the proxy")
 			s.gate.stop() // squid writes a tunnel's line when it ends
-			waitUntil(t, "squid has logged "+c.carries, func() bool {
+			clienttest.Until(t, "squid has logged "+c.carries, func() bool {
 				b, _ := os.ReadFile(log)
 				return strings.Contains(string(b), c.carries)
 			})
@@ -57,7 +59,7 @@ func TestSquid(t *testing.T) {
 // TestUpgradeStripped has a reverse proxy in front that doesn't pass the upgrade, as nginx doesn't by itself.
 func TestUpgradeStripped(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := clienttest.FreePort(t)
 	s := newSite(t, "sqlite", "--public-url", "http://127.0.0.1:"+port)
 	plainNginx(t, port, s.url)
 	began := time.Now()
@@ -77,8 +79,8 @@ func TestUpgradeStripped(t *testing.T) {
 // plainNginx starts one that passes requests on to a URL, and no upgrade.
 func plainNginx(t *testing.T, port, to string) {
 	t.Helper()
-	nginx := need(t, "nginx")
-	dir := openDir(t)
+	nginx := clienttest.Program(t, "nginx")
+	dir := clienttest.Dir(t, 0o777)
 	conf := filepath.Join(dir, "nginx.conf")
 	write(t, conf, `daemon off; worker_processes 1; pid `+dir+`/pid; error_log `+dir+`/error.log;
 events {}
@@ -96,12 +98,12 @@ http {
 // the gateway's name. It gives its URL and the log's path.
 func squid(t *testing.T, gatewayIP string) (url, log string) {
 	t.Helper()
-	program := need(t, "squid")
+	program := clienttest.Program(t, "squid")
 	conf, err := os.ReadFile("/etc/squid/squid.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, port := openDir(t), freePort(t)
+	dir, port := clienttest.Dir(t, 0o777), clienttest.FreePort(t)
 	log = filepath.Join(dir, "access.log")
 	write(t, filepath.Join(dir, "hosts"), gatewayIP+" "+gatewayName+"\n")
 	text := strings.Replace(string(conf), "\nhttp_port 3128", "\nhttp_port 127.0.0.1:"+port, 1)
@@ -113,20 +115,6 @@ func squid(t *testing.T, gatewayIP string) (url, log string) {
 	return "http://127.0.0.1:" + port, log
 }
 
-// openDir makes a directory that the unprivileged processes of a proxy may use too.
-func openDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "rexgate-e2e-proxy-")
-	if err == nil {
-		err = os.Chmod(dir, 0o777)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -134,21 +122,10 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
 // listens waits until something does.
 func listens(t *testing.T, addr string) {
 	t.Helper()
-	waitUntil(t, addr+" is listened on", func() bool {
+	clienttest.Until(t, addr+" is listened on", func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			conn.Close()

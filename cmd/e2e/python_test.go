@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rexgate/rexgate/client/clienttest"
 )
 
 // hostPy is the client that was written from the protocol's document alone.
@@ -16,7 +18,7 @@ const hostPy = "../../docs/examples/host.py"
 // python runs it without anything but Python's standard library.
 func python(t *testing.T, args ...string) (program string, all []string) {
 	t.Helper()
-	return need(t, "python3"), append([]string{"-I", "-S", "-B", hostPy}, args...)
+	return clienttest.Program(t, "python3"), append([]string{"-I", "-S", "-B", hostPy}, args...)
 }
 
 // pythonHost enrols a host with host.py and gives its state directory.
@@ -36,7 +38,7 @@ func pythonHost(t *testing.T, s *site, host string) string {
 // TestPythonHost has the documented protocol spoken by a client that shares no code with this project.
 func TestPythonHost(t *testing.T) {
 	t.Parallel()
-	need(t, "python3")
+	clienttest.Program(t, "python3")
 	s := newSite(t, "sqlite")
 	state := pythonHost(t, s, "py")
 	program, args := python(t, "run", "--state", state)
@@ -70,12 +72,12 @@ func TestPythonHost(t *testing.T) {
 
 	alive := filepath.Join(s.dir, "alive")
 	id := strings.TrimSpace(must(t, s.env, "rexctl", "job", "run", "--all", "--detach", "--grace", "1s", "--", "trap '' TERM; sleep 1000 & echo $! >"+alive+"; wait; wait"))
-	waitUntil(t, "the script runs", func() bool { b, _ := os.ReadFile(alive); return len(b) > 0 })
+	clienttest.Until(t, "the script runs", func() bool { b, _ := os.ReadFile(alive); return len(b) > 0 })
 	must(t, s.env, "rexctl", "job", "cancel", id)
 	s.rexctl("job", "watch", id)
 	expect(t, "the cancelled job", must(t, s.env, "rexctl", "job", "show", id), "cancelled")
 	pid, _ := os.ReadFile(alive)
-	waitUntil(t, "the script's child is gone", func() bool {
+	clienttest.Until(t, "the script's child is gone", func() bool {
 		_, err := os.Stat("/proc/" + strings.TrimSpace(string(pid)))
 		return os.IsNotExist(err)
 	})
@@ -83,7 +85,7 @@ func TestPythonHost(t *testing.T) {
 	// After a crash, what ran is lost; what had not been delivered is done.
 	id = strings.TrimSpace(must(t, s.env, "rexctl", "job", "run", "--all", "--detach", "--", "echo $$; sleep 1000"))
 	group := 0
-	waitUntil(t, "the script has begun", func() bool {
+	clienttest.Until(t, "the script has begun", func() bool {
 		group, _ = strconv.Atoi(strings.TrimSpace(must(t, s.env, "rexctl", "job", "logs", id)))
 		return group > 0
 	})
@@ -105,8 +107,8 @@ func TestPythonHost(t *testing.T) {
 // TestPythonHostAgain has the gateway's store go back in time: what was run comes again, and isn't run again.
 func TestPythonHostAgain(t *testing.T) {
 	t.Parallel()
-	need(t, "python3")
-	s := newSite(t, "sqlite", "--listen", "127.0.0.1:"+freePort(t))
+	clienttest.Program(t, "python3")
+	s := newSite(t, "sqlite", "--listen", "127.0.0.1:"+clienttest.FreePort(t))
 	state, ran := pythonHost(t, s, "py"), filepath.Join(s.dir, "ran")
 	data, saved := filepath.Join(s.dir, "data"), filepath.Join(s.dir, "saved")
 	id := strings.TrimSpace(must(t, s.env, "rexctl", "job", "run", "--all", "--detach", "--", "echo ran | tee -a "+ran+"; exit 5"))

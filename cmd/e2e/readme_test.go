@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/rexgate/rexgate/client/clienttest"
 )
 
 // TestQuickstart types the README's quickstart as written, in a directory of its own.
@@ -23,7 +25,7 @@ func TestQuickstart(t *testing.T) {
 	if err := os.Symlink(bin, filepath.Join(home, "bin")); err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	port := clienttest.FreePort(t)
 	// Where it listens is the only thing that isn't as written.
 	env := []string{"HOME=" + home, "REXGATE_LISTEN=127.0.0.1:" + port, "REXCTL_SERVER=http://127.0.0.1:" + port,
 		"REXAGENT_STATE_DIR=" + filepath.Join(home, "agent")}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/queue/redisqueue/redistest"
 )
 
@@ -26,7 +27,7 @@ func newSite(t *testing.T, store string, args ...string) *site {
 	s := &site{t: t, dir: t.TempDir()}
 	s.serve = append([]string{"serve", "--data-dir", filepath.Join(s.dir, "data"), "--listen", "127.0.0.1:0"}, args...)
 	if store == "redis" {
-		need(t, "redis-server")
+		clienttest.Program(t, "redis-server")
 		s.serve = append(s.serve, "--redis", redistest.Start(t).URL)
 	}
 	s.up()
@@ -71,7 +72,7 @@ func (s *site) agent(state string, env []string, args ...string) *proc {
 // online waits until the host is.
 func (s *site) online(host string) {
 	s.t.Helper()
-	waitUntil(s.t, host+" is online", func() bool {
+	clienttest.Until(s.t, host+" is online", func() bool {
 		out, _, code := s.rexctl("host", "list", "-o", "jsonl")
 		return code == 0 && jsonLine(out, "id", host)["online"] == true
 	})

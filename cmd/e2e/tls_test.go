@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/rexgate/rexgate/client/clienttest"
 )
 
 // lastLoopback numbers the loopback addresses of gateways on port 443.
@@ -24,7 +26,7 @@ func tlsSite(t *testing.T) *site {
 	t.Helper()
 	ip := fmt.Sprintf("127.44.3.%d", lastLoopback.Add(1))
 	if l, err := net.Listen("tcp", ip+":443"); err != nil {
-		unavailable(t, "listen on port 443, as only root may: %v", err)
+		clienttest.Lacking(t, "listen on port 443, as only root may: %v", err)
 	} else {
 		l.Close()
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/client/operator"
 	"github.com/rexgate/rexgate/client/runner"
 	"github.com/rexgate/rexgate/gateway"
@@ -47,7 +48,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, dir: openDir(t)}
+	s := &site{t: t, dir: clienttest.Dir(t, 0o711)}
 	store, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: filepath.Join(s.dir, "rexgate.db"), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -90,20 +91,6 @@ func newSite(t *testing.T) *site {
 		}
 	})
 	return s
-}
-
-// openDir gives a directory that other users may pass through.
-func openDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "rexagent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 // proc is a running rexagent.
@@ -191,7 +178,7 @@ func (s *site) submit(host, script string, change ...func(*api.JobRequest)) stri
 func (s *site) until(job, host string, ok func(api.Execution) bool) api.Execution {
 	s.t.Helper()
 	var x api.Execution
-	wait(s.t, func() bool {
+	clienttest.Until(s.t, "job "+job+" on "+host+" is as it should be", func() bool {
 		var err error
 		if x, err = s.Execution(s.t.Context(), job, host); err != nil {
 			s.t.Fatal(err)
@@ -215,15 +202,6 @@ func (s *site) output(job, host string) string {
 		s.t.Fatal(err)
 	}
 	return b.String()
-}
-
-func wait(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
 }
 
 func exists(path string) bool {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/cmd/program"
 	"github.com/rexgate/rexgate/gateway/api"
 )
@@ -44,10 +45,7 @@ func TestJobs(t *testing.T) {
 func TestUser(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		if os.Getenv("REXGATE_TEST_REQUIRE") == "1" {
-			t.Fatal("root is required")
-		}
-		t.Skip("not root")
+		clienttest.Lacking(t, "switch users: not root")
 	}
 	s := newSite(t)
 	state := s.enrol("h")
@@ -162,7 +160,7 @@ func TestHostComesBackWithoutTheScript(t *testing.T) {
 			if got := read(t, filepath.Join(trace, "starts")); got != "start\n" {
 				t.Errorf("starts: %q", got)
 			}
-			wait(t, func() bool { return !exists("/proc/" + strconv.Itoa(supervisor)) })
+			clienttest.Until(t, "the supervisor has ended", func() bool { return !exists("/proc/" + strconv.Itoa(supervisor)) })
 		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/gateway/api"
 )
 
@@ -42,21 +43,13 @@ exec /lib/systemd/systemd --system --unit=basic.target --show-status=no
 
 func newMachine(t *testing.T, state string) *machine {
 	t.Helper()
-	lacks := func(format string, args ...any) {
-		if os.Getenv("REXGATE_TEST_REQUIRE") == "1" {
-			t.Fatalf("required: "+format, args...)
-		}
-		t.Skipf(format, args...)
-	}
 	if os.Geteuid() != 0 {
-		lacks("root is needed to make namespaces")
+		clienttest.Lacking(t, "make namespaces: not root")
 	}
 	for _, tool := range []string{"/lib/systemd/systemd", "systemctl", "unshare", "nsenter"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			lacks("%v", err)
-		}
+		clienttest.Program(t, tool)
 	}
-	dir := openDir(t)
+	dir := clienttest.Dir(t, 0o711)
 	units := filepath.Join(dir, "units")
 	files := map[string]string{
 		"rexagent.service": read(t, "../../docs/rexagent.service"),
@@ -75,9 +68,9 @@ func newMachine(t *testing.T, state string) *machine {
 			t.Fatal(err)
 		}
 	}
-	group := filepath.Join(cgroupMount(t, lacks), "rexagent-test-"+strconv.Itoa(os.Getpid()))
+	group := filepath.Join(cgroupMount(t), "rexagent-test-"+strconv.Itoa(os.Getpid()))
 	if err := os.Mkdir(group, 0o755); err != nil {
-		lacks("%v", err)
+		clienttest.Lacking(t, "make a cgroup: %v", err)
 	}
 	t.Cleanup(func() { removeGroup(t, group) })
 	program, err := os.Executable()
@@ -100,7 +93,7 @@ func newMachine(t *testing.T, state string) *machine {
 			t.Logf("systemd: %s\nrexagent: %s", said.String(), log)
 		}
 	})
-	wait(t, func() bool {
+	clienttest.Until(t, "systemd was forked", func() bool {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)
@@ -108,7 +101,7 @@ func newMachine(t *testing.T, state string) *machine {
 		m.init, _ = strconv.Atoi(strings.TrimSpace(string(b)))
 		return m.init > 0
 	})
-	wait(t, func() bool {
+	clienttest.Until(t, "systemd is running", func() bool {
 		out, _ := m.command("systemctl", "is-system-running").Output()
 		return strings.TrimSpace(string(out)) == "running"
 	})
@@ -116,16 +109,16 @@ func newMachine(t *testing.T, state string) *machine {
 }
 
 // cgroupMount finds where cgroups of the second version are mounted and can be made.
-func cgroupMount(t *testing.T, lacks func(string, ...any)) string {
+func cgroupMount(t *testing.T) string {
 	t.Helper()
 	for line := range strings.Lines(read(t, "/proc/self/mountinfo")) {
 		if f := strings.Fields(line); slices.Contains(f, "cgroup2") && f[3] == "/" && syscall.Access(f[4], 2) == nil {
 			return f[4]
 		}
 	}
-	dir := openDir(t)
+	dir := clienttest.Dir(t, 0o711)
 	if err := syscall.Mount("none", dir, "cgroup2", 0, ""); err != nil {
-		lacks("mount cgroups: %v", err)
+		clienttest.Lacking(t, "mount cgroups: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
@@ -137,7 +130,7 @@ func cgroupMount(t *testing.T, lacks func(string, ...any)) string {
 
 // removeGroup removes a cgroup whose processes are about to end, and all below it.
 func removeGroup(t *testing.T, group string) {
-	wait(t, func() bool {
+	clienttest.Until(t, group+" is removed", func() bool {
 		var dirs []string
 		err := filepath.WalkDir(group, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
@@ -225,7 +218,7 @@ func TestUnderSystemd(t *testing.T) {
 
 	was = m.agent()
 	m.systemctl("kill", "--kill-who=main", "--signal=KILL", "rexagent")
-	wait(t, func() bool { now := m.agent(); return now != was && now != "0" })
+	clienttest.Until(t, "systemd has started another agent", func() bool { now := m.agent(); return now != was && now != "0" })
 	touch(t, filepath.Join(trace, "b"))
 	s.until(job, "h", func(api.Execution) bool { return s.output(job, "h") == "one\ntwo\nthree\n" })
 	if got := m.cgroup(m.agent()); got != "rexagent" {

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rexgate/rexgate/client/clienttest"
 )
 
 // TestDieWithParent kills the process that put a stand up: the stand's processes go, too.
@@ -20,7 +22,7 @@ func TestDieWithParent(t *testing.T) {
 		t.Run(store, func(t *testing.T) {
 			t.Parallel()
 			if store == Redis {
-				need(t, "redis-server")
+				clienttest.Program(t, "redis-server")
 			}
 			parent := startHelper(t, "stand", rexgate, store, t.TempDir())
 			var pids []int
@@ -42,7 +44,7 @@ func TestDieWithParent(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, pid := range pids {
-				waitUntil(t, strconv.Itoa(pid)+" has ended", func() bool { return ended(pid) })
+				clienttest.Until(t, strconv.Itoa(pid)+" has ended", func() bool { return ended(pid) })
 			}
 		})
 	}

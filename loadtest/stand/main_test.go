@@ -103,34 +103,6 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// need skips a test without a tool, unless all tests are required to run.
-func need(t *testing.T, tool string) {
-	t.Helper()
-	if _, err := program(tool); err == nil {
-		return
-	}
-	if os.Getenv("REXGATE_TEST_REQUIRE") == "1" {
-		t.Fatalf("%s is not installed, and REXGATE_TEST_REQUIRE=1 allows no skip: apt-get install %s", tool, tool)
-	}
-	t.Skipf("%s is not installed: apt-get install %s", tool, tool)
-}
-
-// waitUntil asks again and again until it is so.
-func waitUntil(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("not in time: %s", what)
-		}
-	}
-}
-
 // ended tells whether a process is gone; a zombie that nobody waited for yet is.
 func ended(pid int) bool {
 	_, err := readProcess("/proc", pid, false)

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/loadtest/report"
 )
 
@@ -55,7 +56,7 @@ func TestSampler(t *testing.T) {
 	burn()
 	s.Phase(t.Context(), "over")
 	h.in.Close()
-	waitUntil(t, "the process has ended", func() bool { return ended(h.cmd.Process.Pid) })
+	clienttest.Until(t, "the process has ended", func() bool { return ended(h.cmd.Process.Pid) })
 	s.Stop(t.Context())
 	s.Stop(t.Context())
 	if err := s.Add(t.Context(), Target{Role: "late", PID: os.Getpid()}); err == nil {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/loadtest/report"
 )
 
@@ -20,7 +21,7 @@ import (
 func begin(t *testing.T, c Config) *Stand {
 	t.Helper()
 	if c.Store == Redis {
-		need(t, "redis-server")
+		clienttest.Program(t, "redis-server")
 	}
 	c.Rexgate, c.Dir = rexgate, t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -147,7 +148,7 @@ func TestStartRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if c.config.RedisArgs != nil {
-				need(t, "redis-server")
+				clienttest.Program(t, "redis-server")
 			}
 			if c.config.Rexgate == "" {
 				c.config.Rexgate = rexgate
@@ -206,7 +207,7 @@ func TestFailed(t *testing.T) {
 // TestPortTaken has redis-server find its port taken, which makes Start try another.
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
-	need(t, "redis-server")
+	clienttest.Program(t, "redis-server")
 	path, err := program("redis-server")
 	if err != nil {
 		t.Fatal(err)

@@ -4,24 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 )
-
-// waitUntil asks again and again: for what only a question tells.
-func waitUntil(t *testing.T, what string, ask func() bool) {
-	t.Helper()
-	end := time.Now().Add(patience)
-	for !ask() {
-		if time.Now().After(end) {
-			t.Fatalf("%s: still not so", what)
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-t.Context().Done():
-			t.Fatal(t.Context().Err())
-		}
-	}
-}
 
 // jsonLine gives the object of JSON lines whose field has the value, nil if there is none.
 func jsonLine(text, field, value string) map[string]any {

@@ -34,6 +34,8 @@ export const whoAmI = () => call("GET", "v1/login")
 export const logout = () => call("DELETE", "v1/login")
 export const script = (id) => call("GET", `${job(id)}?script=true`)
 export const targets = (id, from, limit) => call("GET", `${job(id)}/targets?from=${from}&limit=${limit}`)
+// waiting gives executions that haven't ended, with why.
+export const waiting = (id, limit) => call("GET", `${job(id)}/executions?state=planned,queued,leased,accepted,running&why=true&limit=${limit}`)
 export const cancel = (id) => call("POST", `${job(id)}/cancel`)
 // rerun runs the hosts in these states again. A repeat with the same key makes no second job.
 export const rerun = (id, states, key) => call("POST", `${job(id)}/rerun`, { states }, { "Idempotency-Key": key })

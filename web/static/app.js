@@ -1,6 +1,6 @@
 // The frame of the page: who is logged in, which view is shown, how the connection is.
 
-import { html, render, useEffect, useMemo, useRef, useState } from "./ui.js"
+import { html, render, useAsk, useEffect, useMemo, useRef, useState } from "./ui.js"
 import * as api from "./api.js"
 import { clean } from "./text.js"
 import { clock } from "./format.js"
@@ -11,7 +11,7 @@ import { Watch } from "./watch.js"
 import { Job } from "./views/job.js"
 import { Jobs } from "./views/jobs.js"
 import { Login } from "./views/login.js"
-import { Fault } from "./views/parts.js"
+import { Ask, Fault } from "./views/parts.js"
 
 const time = {
   now: () => Date.now(),
@@ -25,26 +25,27 @@ const tabs = new BroadcastChannel("rexgate")
 function App() {
   const [session, setSession] = useState() // undefined: not known yet; null: nobody is logged in
   const [problem, setProblem] = useState()
+  const [link, setLink] = useState("") // its code, while it is asked whether to follow it
   const [route, setRoute] = useState(() => parse(location.hash))
 
   useEffect(() => {
     const start = async (code) => {
-      let refused
-      try {
-        if (code) {
-          setSession(await api.login({ code }))
-          tabs.postMessage("login")
-          return
-        }
-      } catch (e) {
-        refused = e // of a link that was used before; who is logged in stays so
-      }
       try {
         setSession(await api.whoAmI())
+        // A link is anybody's: who is logged in doesn't become somebody else by it unasked.
+        if (code) setLink(code)
       } catch (e) {
+        if (code && e.status === 401) return follow(code)
         setSession(null)
         // That nobody is logged in needs no words.
-        setProblem(refused ?? (e.status === 401 ? undefined : e))
+        setProblem(e.status === 401 ? undefined : e)
+      }
+    }
+    const follow = async (code) => {
+      try {
+        loggedIn(await api.login({ code }))
+      } catch (e) {
+        loggedOut(e)
       }
     }
     const moved = () => {
@@ -61,16 +62,26 @@ function App() {
 
   const loggedIn = (s) => {
     setProblem(undefined)
+    setLink("")
     setSession(s)
     tabs.postMessage("login")
   }
   const loggedOut = (why) => {
     setProblem(why)
+    setLink("")
     setSession(null)
   }
   if (session === undefined) return html`<${Bar} />`
   if (session === null) return html`<${Bar} /><${Login} problem=${problem} onLogin=${loggedIn} />`
-  return html`<${Inside} key=${`${session.subject} ${session.expires}`} session=${session} route=${route} onLogout=${loggedOut} />`
+  return html`<${Inside} key=${`${session.subject} ${session.expires}`} session=${session} route=${route} onLogout=${loggedOut} />
+    ${link && html`<${Follow} code=${link} session=${session} onLogin=${loggedIn} onNo=${() => setLink("")} />`}`
+}
+
+// Follow asks who is logged in whether to follow a link that logs in.
+function Follow({ code, session, onLogin, onNo }) {
+  const [follow, { busy, problem }] = useAsk(async () => onLogin(await api.login({ code })))
+  return html`<${Ask} title="Log in by this link?" action="Log in by the link" busy=${busy} problem=${problem} onYes=${follow} onNo=${onNo}
+    text=${`You are logged in as ${clean(session.subject, 100)}. The link logs this browser, in all its tabs, in as the operator for whom it was made.`} />`
 }
 
 // Inside is what only those who are logged in see.
@@ -104,6 +115,7 @@ function Inside({ session, route, onLogout }) {
     const w = new Watch({
       topics: wanted, from: place.current, transports: [socket, sse], memory: memory.current, clock: time, random: Math.random,
       onMessage: (m) => model.apply(m),
+      onError: (e) => reportError(e),
       onTime: (ms) => {
         heard.current = Date.now()
         model.time(ms)
@@ -131,21 +143,23 @@ function Inside({ session, route, onLogout }) {
     }
   }, [])
 
-  const logout = async () => {
+  // The cookie is the gateway's to take: without its answer this browser is still logged in.
+  const [logout, { busy: leaving, problem: stays }] = useAsk(async () => {
     try {
       await api.logout()
-      tabs.postMessage("logout")
-      onLogout()
     } catch (e) {
-      onLogout(e)
+      if (e.status !== 401) throw new api.Problem({ ...e, detail: `You are still logged in on this browser: ${e.message}. Try again to log out.` })
     }
-  }
+    tabs.postMessage("logout")
+    onLogout()
+  })
   return html`
     <${Bar}>
       <${Connection} status=${status} seen=${seen} />
       <span class="who">${clean(session.subject, 100)}</span>
-      <button type="button" class="quiet" onClick=${logout}>Log out</button>
+      <button type="button" class="quiet" disabled=${leaving} onClick=${logout}>Log out</button>
     <//>
+    ${stays && html`<div class="stays"><${Fault} problem=${stays} /></div>`}
     <div class="view ${{ live: "", refused: "refused" }[status.state] ?? "old"}">
       ${status.state === "refused" && html`<div class="page"><${Fault} problem=${status.problem ?? {}} /></div>`}
       <${View} model=${model} route=${route} session=${session} />

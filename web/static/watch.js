@@ -35,7 +35,7 @@ export class Watch {
   // options: topics; from, the place() of another watch, for topics of which what it said is still known;
   // transports, the preferred first; memory, an object that all watches of a page share;
   // clock {now, setTimeout, clearTimeout}; random; and what is called:
-  // onMessage(message) for each of a topic, in order; onTime(ms), the gateway's clock;
+  // onMessage(message) for each of a topic, in order; if it throws, onError(error), and the watch begins anew; onTime(ms), the gateway's clock;
   // onStatus({state, ...}): "connecting", "live", "waiting" with until and why, "refused" with a
   // problem; onUnauthorized(problem), after which, as after "refused", nothing more is tried.
   constructor(options) {
@@ -125,10 +125,16 @@ export class Watch {
         this.#gap()
         return
       }
+      // First what the message says, then where that leads to.
+      try {
+        this.#o.onMessage(m)
+      } catch (e) {
+        this.#o.onError?.(e)
+        this.#gap() // nobody knows how much of it was taken
+        return
+      }
       if (m.seq !== undefined) this.#seqs.set(m.topic, m.seq)
     }
-    // First what the message says, then the cursor behind it: a failure in between would lose it.
-    if (m.topic) this.#o.onMessage(m)
     if (m.cursor) this.#cursor = m.cursor
   }
 

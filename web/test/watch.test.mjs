@@ -41,10 +41,10 @@ class Fake {
 }
 
 function bed(more = {}) {
-  const b = { clock: new Clock(), socket: new Fake("socket"), sse: new Fake("sse"), messages: [], statuses: [], unauthorized: [], memory: {}, ...more }
+  const b = { clock: new Clock(), socket: new Fake("socket"), sse: new Fake("sse"), messages: [], statuses: [], unauthorized: [], errors: [], memory: {}, ...more }
   b.watch = new Watch({
     topics: b.topics ?? ["jobs"], from: b.from, transports: [b.socket, b.sse], memory: b.memory, clock: b.clock, random: () => 0.5,
-    onMessage: (m) => b.messages.push(m), onStatus: (s) => b.statuses.push(s), onUnauthorized: (p) => b.unauthorized.push(p),
+    onMessage: (m) => b.take ? b.take(m) : b.messages.push(m), onError: (e) => b.errors.push(e.message), onStatus: (s) => b.statuses.push(s), onUnauthorized: (p) => b.unauthorized.push(p),
   })
   b.state = () => b.statuses.at(-1)?.state
   return b
@@ -61,6 +61,25 @@ test("a socket carries it; a message makes it live", () => {
   assert.equal(b.state(), "live")
   assert.equal(b.messages.length, 2)
   assert.equal(b.sse.count, 0)
+})
+
+test("a message that couldn't be taken isn't taken for one that was", () => {
+  const b = bed()
+  b.socket.last.on.message(snapshot(1, "c1"))
+  b.take = (m) => { throw new Error(`broken at ${m.seq}`) }
+  b.socket.last.on.message(delta(1, 2, "c2"))
+  assert.deepEqual(b.errors, ["broken at 2"])
+  assert.equal(b.socket.count, 2)
+  assert.equal(b.socket.last.request.cursor, "") // all of it again
+  assert.equal(b.socket.open_[0].closed, true)
+  b.socket.last.on.message(snapshot(1, "c1")) // still broken: not without a pause
+  assert.equal(b.state(), "waiting")
+  b.take = undefined
+  b.clock.pass(500)
+  b.socket.last.on.message(snapshot(7, "c7"))
+  b.socket.last.on.message(delta(7, 8, "c8"))
+  assert.equal(b.state(), "live")
+  assert.deepEqual(b.messages.map((m) => m.seq), [1, 7, 8])
 })
 
 test("after any close it goes on where it stood", () => {

@@ -1,11 +1,12 @@
 import { html, useModel, useNow } from "../ui.js"
 import * as api from "../api.js"
 import { clean } from "../text.js"
-import { clock, size, span } from "../format.js"
+import { size, span, when } from "../format.js"
 import { ended, label } from "../states.js"
 import { toJob } from "../route.js"
 import { Fault, State } from "./parts.js"
 import { Pane } from "./pane.js"
+import { Why } from "./why.js"
 
 const noScope = { detail: "the token of this login lacks the scope output:read, so that no output is shown" }
 
@@ -35,13 +36,14 @@ function Facts({ x, model }) {
     <${State} name=${x.state} />
     ${x.result && html`<b class="how">${how(x.result)}</b>`}
     ${x.cancelled_at && !finished && html`<span>cancel asked for</span>`}
-    ${started && html`<span>started <time datetime=${x.started_at}>${clock(started)}</time></span>`}
+    ${started && html`<span>started <time datetime=${x.started_at}>${when(started, now)}</time></span>`}
     ${started && html`<span>${finished ? "ran" : "running for"} ${span((finished ?? now) - started)}</span>`}
     ${!started && !finished && released && html`<span>waiting for ${span(now - released)}</span>`}
     ${x.deliveries > 1 && html`<span>delivered ${x.deliveries} times</span>`}
     <span>${size(x.output.stdout + x.output.stderr)} of output${x.output.stderr > 0 ? `, ${size(x.output.stderr)} stderr` : ""}</span>
-    ${x.late && html`<span class="late">late report: ${label(clean(x.late.outcome))}, ${how(x.late)}</span>`}
-  </p>`
+    ${x.late && html`<span class="late">a late result came at <time datetime=${x.late.at}>${when(x.late.at, now)}</time>: ${label(clean(x.late.outcome))}, ${how(x.late)}</span>`}
+  </p>
+  ${x.why && !finished && html`<p class="why"><${Why} why=${x.why} now=${now} /></p>`}`
 }
 
 // how tells how an execution ended.

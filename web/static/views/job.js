@@ -8,6 +8,7 @@ import { toHost, toJob, toJobs } from "../route.js"
 import { Ask, Bar, byName, Fault, Mark, State, took } from "./parts.js"
 import { Execution } from "./execution.js"
 import { Rows } from "./rows.js"
+import { WhyNot } from "./why.js"
 
 const rowHeight = 30
 
@@ -56,15 +57,24 @@ function Head({ job, model, session }) {
       <span>on ${{ hosts: "named hosts", all: "all hosts" }[job.selection] ?? clean(job.selection, 200)}</span>
       ${job.lane !== "default" && html`<span>lane ${clean(job.lane)}</span>`}
       ${job.rerun_of && html`<span>re-run of <a href=${toJob(job.rerun_of)}><code>${job.rerun_of}</code></a></span>`}
+      <${Policies} job=${job} />
       <code class="id">${job.id}</code>
     </p>
     <div class="tools">
       <${Script} key=${job.id} job=${job} />
+      ${job.outstanding > 0 && html`<${WhyNot} key=${`why ${job.id}`} job=${job} model=${model} />`}
       ${job.outstanding > 0 && job.control !== "cancelled" && may("jobs:cancel") && html`<${Cancel} job=${job} />`}
       ${job.outstanding === 0 && job.failed > 0 && may("jobs:submit", "jobs:read") && html`<${Rerun} job=${job} />`}
     </div>
   </header>`
 }
+
+// Policies are those that aren't the default.
+const Policies = ({ job }) => html`
+  ${job.offline === "skip" && html`<span title="Hosts that are offline when it becomes due are left out">skips offline hosts</span>`}
+  ${job.offline && !["skip", "wait"].includes(job.offline) && html`<span>offline: ${clean(job.offline, 100)}</span>`}
+  ${job.supersede_key && html`<span title="A newer job with this key replaces it where it still waits">supersedes by <code>${clean(job.supersede_key, 200)}</code></span>`}
+  ${job.recheck && html`<span title="Hosts whose labels don't match any more when it is delivered are left out">rechecks <code>${clean(job.recheck, 500)}</code></span>`}`
 
 function Script({ job }) {
   const [script, setScript] = useState()

@@ -22,9 +22,7 @@ func TestForgetThenNewToken(t *testing.T) {
 		g.connect() // the welcome says forget, and the job comes again under another token
 		synctest.Wait()
 		g.is(id, queue.Succeeded, "x")
-		if n := g.runner.started(id); n != 1 {
-			t.Errorf("started %d times", n)
-		}
+		g.started(id, 1)
 		if old.Token == g.jobs[id].Token {
 			t.Error("the token is the same")
 		}
@@ -59,9 +57,7 @@ func TestForgottenTokenIsRefused(t *testing.T) {
 		synctest.Wait()
 		g.agent.Deliver(&wire.Ack{Execution: id, Stored: 1, Verdict: wire.VerdictGo})
 		synctest.Wait()
-		if n := g.runner.started(id); n != 1 {
-			t.Errorf("started %d times", n)
-		}
+		g.started(id, 1)
 	})
 }
 
@@ -85,9 +81,7 @@ func TestForgetOfTheTokenBefore(t *testing.T) {
 		}
 		g.agent.Deliver(&wire.Ack{Execution: id, Stored: 1, Verdict: wire.VerdictGo})
 		synctest.Wait()
-		if n := g.runner.started(id); n != 1 {
-			t.Errorf("started %d times", n)
-		}
+		g.started(id, 1)
 	})
 }
 
@@ -108,8 +102,6 @@ func TestGoAfterForget(t *testing.T) {
 		g.agent.Deliver(&wire.Ack{Execution: id, Stored: 1, Verdict: wire.VerdictGo})
 		synctest.Wait()
 		g.is(id, queue.Lost, "")
-		if n := g.runner.started(id); n != 0 {
-			t.Errorf("started %d times", n)
-		}
+		g.started(id, 0)
 	})
 }

@@ -151,6 +151,14 @@ func (g *gate) state(id string) queue.State {
 	return g.jobs[id].State
 }
 
+// started checks how often a script was started.
+func (g *gate) started(id string, want int) {
+	g.t.Helper()
+	if n := g.runner.started(id); n != want {
+		g.t.Errorf("%s was started %d times, not %d", id, n, want)
+	}
+}
+
 // is checks an execution's state and output.
 func (g *gate) is(id string, want queue.State, stdout string) {
 	g.t.Helper()

@@ -52,11 +52,20 @@ func (c *Client) Host(ctx context.Context, id string) (api.Host, error) {
 	return h, err
 }
 
-// HostQueue gives what waits for a host or is in its hands, in order of delivery.
+// HostQueue gives what waits for a host or is in its hands, in order of delivery, and
+// why each hasn't ended: the first 100.
 func (c *Client) HostQueue(ctx context.Context, id string) ([]api.Execution, error) {
 	var l api.ExecutionList
-	err := c.call(ctx, request{method: "GET", path: []string{"hosts", id, "queue"}}, &l)
+	err := c.call(ctx, request{method: "GET", path: []string{"hosts", id, "queue"}, query: url.Values{"why": {"true"}}}, &l)
 	return l.Executions, err
+}
+
+// PurgeHost cancels what waits in a host's queue, of any job; with running, the host is asked to end
+// what it has accepted too. Repeating it is harmless. Problems: not_found.
+func (c *Client) PurgeHost(ctx context.Context, id string, running bool) (api.Cancellation, error) {
+	var a api.Cancellation
+	err := c.call(ctx, request{method: "POST", path: []string{"hosts", id, "purge"}, body: api.PurgeRequest{Running: running}}, &a)
+	return a, err
 }
 
 // PatchHost changes a host's labels, or clears its duplicate mark. Repeating it is harmless.

@@ -75,6 +75,7 @@ type ExecutionQuery struct {
 	States []string // by name; nil = all
 	After  string   // cursor
 	Limit  int      // of a page; 0 = the server's default
+	Why    bool     // say why not yet, with each that hasn't ended
 }
 
 // ExecutionPage gives a page of a job's executions, by ordinal.
@@ -82,6 +83,9 @@ func (c *Client) ExecutionPage(ctx context.Context, q ExecutionQuery) (api.Execu
 	v := url.Values{}
 	if len(q.States) > 0 {
 		v.Set("state", strings.Join(q.States, ","))
+	}
+	if q.Why {
+		v.Set("why", "true")
 	}
 	var l api.ExecutionList
 	err := c.call(ctx, request{method: "GET", path: []string{"jobs", q.Job, "executions"}, query: page(v, q.After, q.Limit)}, &l)
@@ -102,7 +106,7 @@ func (c *Client) Executions(ctx context.Context, q ExecutionQuery) iter.Seq2[api
 	})
 }
 
-// Execution gives one. Problems: not_found if the host is no target of the job.
+// Execution gives one, and why it hasn't ended if it hasn't. Problems: not_found if the host is no target of the job.
 func (c *Client) Execution(ctx context.Context, job, host string) (api.Execution, error) {
 	var x api.Execution
 	err := c.call(ctx, request{method: "GET", path: []string{"jobs", job, "executions", host}}, &x)
@@ -151,7 +155,8 @@ func (c *Client) Targets(ctx context.Context, job string) iter.Seq2[string, erro
 }
 
 // Cancel ends executions of a job: an empty selection means all. What has not been accepted
-// ends at once; hosts are asked to end the others. Repeating it is harmless.
+// ends at once; hosts are asked to end the others. Repeating it is harmless. Problems: invalid if no target
+// matches the selector.
 func (c *Client) Cancel(ctx context.Context, job string, s api.Selection) (api.Cancellation, error) {
 	var a api.Cancellation
 	err := c.call(ctx, request{method: "POST", path: []string{"jobs", job, "cancel"}, body: s}, &a)
@@ -159,7 +164,7 @@ func (c *Client) Cancel(ctx context.Context, job string, s api.Selection) (api.C
 }
 
 // Rerun makes a new job of the selected executions' hosts, with the same script
-// and options; an empty selection means all. Like Submit, it makes one job however often it is
+// and options, but for not_before; an empty selection means all. Like Submit, it makes one job however often it is
 // repeated on the way.
 func (c *Client) Rerun(ctx context.Context, job string, s api.Selection) (api.Job, error) {
 	var j api.Job

@@ -38,8 +38,9 @@ Settings are flags, or environment variables (REXCTL_SERVER for --server), or
 keys of a YAML file (server: https://gate.example), in this order. The file is
 ~/.config/rexctl/config.yaml, or what --config names.
 
-Exit status: 0 all succeeded, 1 some failed, 2 usage, 3 server or
-authentication, 4 deadline passed, 130 interrupted.`)
+Exit status: 0 all succeeded, 1 some failed, 2 usage, or there is no such thing
+(a job, a host, a host that a selector matches), 3 server or authentication,
+4 deadline passed, 130 interrupted.`)
 	root.Version = version()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -57,9 +58,9 @@ authentication, 4 deadline passed, 130 interrupted.`)
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json", "jsonl"}, cobra.ShellCompDirectiveNoFileComp))
 
 	job := a.group("job", "Submit, watch and end jobs", "")
-	job.AddCommand(a.jobRun(), a.jobWatch(), a.jobLogs(), a.jobList(), a.jobShow(), a.jobCancel(), a.jobRerun())
+	job.AddCommand(a.jobRun(), a.jobWatch(), a.jobLogs(), a.jobList(), a.jobShow(), a.jobWhy(), a.jobCancel(), a.jobRerun())
 	host := a.group("host", "Show and manage hosts", "")
-	host.AddCommand(a.hostList(), a.hostShow(), a.hostLabel(), a.hostRevoke(), a.hostDelete(), a.hostResolve())
+	host.AddCommand(a.hostList(), a.hostShow(), a.hostLabel(), a.hostPurge(), a.hostRevoke(), a.hostDelete(), a.hostResolve())
 	token := a.group("token", "Make tokens", "")
 	token.AddCommand(a.tokenEnroll())
 	root.AddCommand(job, host, token)

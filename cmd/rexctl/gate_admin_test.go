@@ -38,8 +38,11 @@ func (g *gate) selection(r *http.Request) (func(*gateExecution) bool, error) {
 	if err := json.NewDecoder(r.Body).Decode(&s); err != nil {
 		return nil, refuse(400, "invalid", "%v", err)
 	}
+	if s.Selector != nil && !strings.HasPrefix(*s.Selector, "role=") {
+		return nil, refuse(400, "invalid", "selector: no host matches %s", *s.Selector)
+	}
 	return func(x *gateExecution) bool {
-		return (len(s.Hosts) == 0 || slices.Contains(s.Hosts, x.Host)) && (len(s.States) == 0 || slices.Contains(s.States, x.State))
+		return (s.Selector == nil || *s.Selector == "role="+g.hosts[x.Host].Labels["role"]) && (len(s.Hosts) == 0 || slices.Contains(s.Hosts, x.Host)) && (len(s.States) == 0 || slices.Contains(s.States, x.State))
 	}, nil
 }
 
@@ -121,11 +124,45 @@ func (g *gate) queue(r *http.Request) (any, error) {
 	for _, j := range g.jobs {
 		for _, x := range j.xs {
 			if x.Host == r.PathValue("host") && x.FinishedAt == nil {
-				l.Executions = append(l.Executions, x.Execution)
+				l.Executions = append(l.Executions, g.explained(x))
 			}
 		}
 	}
 	return l, nil
+}
+
+// explained is an execution with why it hasn't ended. The lock is held.
+func (g *gate) explained(x *gateExecution) api.Execution {
+	out := x.Execution
+	switch h := g.hosts[x.Host]; {
+	case x.FinishedAt != nil:
+	case x.StartedAt != nil:
+		out.Why = &api.Why{Code: "running", Text: "Runs since 2026-01-02 03:04:05 UTC, 10s; its time limit is 2026-01-02 04:04:05 UTC.", Since: x.StartedAt}
+	case !h.Online:
+		out.Why = &api.Why{Code: "offline", Text: "The host is offline since 2026-01-02 03:04:05 UTC, 2h 3m. It is kept for it until 2026-01-03 03:04:05 UTC.", Since: h.Since}
+	default:
+		out.Why = &api.Why{Code: "delivery", Text: "The host is online and has a free slot; the delivery is on its way."}
+	}
+	return out
+}
+
+func (g *gate) purge(r *http.Request) (any, error) {
+	var req api.PurgeRequest
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		return nil, refuse(400, "invalid", "%v", err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, err := g.hostLocked(r); err != nil {
+		return nil, err
+	}
+	var sum api.Cancellation
+	for _, j := range g.jobs {
+		c := g.cancelLocked(j, func(x *gateExecution) bool { return x.Host == r.PathValue("host") && (req.Running || x.pid == 0) })
+		sum.Cancelled += c.Cancelled
+		sum.Asked += c.Asked
+	}
+	return sum, nil
 }
 
 func (g *gate) patch(r *http.Request) (any, error) {

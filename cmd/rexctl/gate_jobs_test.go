@@ -81,7 +81,11 @@ func (g *gate) executions(r *http.Request) (any, error) {
 	all := []api.Execution{}
 	for _, x := range j.xs {
 		if states[0] == "" || slices.Contains(states, x.State) {
-			all = append(all, x.Execution)
+			if r.URL.Query().Get("why") == "true" {
+				all = append(all, g.explained(x))
+			} else {
+				all = append(all, x.Execution)
+			}
 		}
 	}
 	items, next := cut(r, all)
@@ -109,7 +113,7 @@ func (g *gate) execution(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return x.Execution, nil
+	return g.explained(x), nil
 }
 
 func (g *gate) states(r *http.Request) (any, error) {

@@ -92,6 +92,7 @@ func (g *gate) routes() http.Handler {
 		"PATCH /v1/hosts/{host}":              g.patch,
 		"DELETE /v1/hosts/{host}":             g.delete,
 		"POST /v1/hosts/{host}/revoke":        g.delete,
+		"POST /v1/hosts/{host}/purge":         g.purge,
 		"POST /v1/tokens/enroll":              g.enroll,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { reply(w, r, h) })
@@ -172,7 +173,15 @@ func (g *gate) submit(r *http.Request) (any, error) {
 	if lane == "" {
 		lane = "default"
 	}
-	return g.start(r.Header.Get(api.IdempotencyKey), hosts, script, api.Job{Name: req.Name, Lane: lane, Priority: req.Priority, User: req.User,
+	if len(hosts) == 0 {
+		return nil, refuse(400, "invalid", "selector: no host matches %s", req.Selector)
+	}
+	recheck := ""
+	if req.Recheck {
+		recheck = req.Selector
+	}
+	return g.start(r.Header.Get(api.IdempotencyKey), hosts, script, api.Job{Offline: req.Offline, SupersedeKey: req.SupersedeKey, Recheck: recheck,
+		Name: req.Name, Lane: lane, Priority: req.Priority, User: req.User,
 		Env: req.Env, Dir: req.Dir, Selection: "hosts", RunTimeout: api.Duration(time.Hour), PickupTimeout: api.Duration(24 * time.Hour), NotBefore: req.NotBefore})
 }
 

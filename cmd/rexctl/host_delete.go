@@ -19,7 +19,10 @@ comes back only by enrolling anew.`,
 			if err := a.confirm(cmd.Context(), yes, "Delete host "+args[0]+"?"); err != nil {
 				return err
 			}
-			return c.DeleteHost(cmd.Context(), args[0])
+			if err := c.DeleteHost(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			return a.did(args[0]+" is deleted; its queue has ended", hostDone{args[0], "deleted"})
 		},
 		ValidArgsFunction: a.completeHost,
 	}

@@ -20,10 +20,10 @@ the wrong one first.`,
 			}
 			defer c.Close()
 			h, err := c.PatchHost(cmd.Context(), args[0], api.HostPatch{ResolveDuplicate: true})
-			if err != nil || a.isTable() {
+			if err != nil {
 				return err
 			}
-			return a.emit(h)
+			return a.did(args[0]+" has no duplicate mark any more; the next machine that comes with its identity is it", h)
 		},
 		ValidArgsFunction: a.completeHost,
 	}

@@ -28,12 +28,21 @@ lost to rexgate. Enrolling it anew, with a token made with --replace, undoes it.
 			if err := a.confirm(cmd.Context(), yes, "Revoke host "+args[0]+"?"); err != nil {
 				return err
 			}
-			return c.RevokeHost(cmd.Context(), args[0])
+			if err := c.RevokeHost(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			return a.did(args[0]+" is revoked; its queue has ended", hostDone{args[0], "revoked"})
 		},
 		ValidArgsFunction: a.completeHost,
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")
 	return cmd
+}
+
+// hostDone says to programs what was done to a host.
+type hostDone struct {
+	Host string `json:"host"`
+	Done string `json:"done"`
 }
 
 // confirm asks a person, and refuses to guess where there is none.

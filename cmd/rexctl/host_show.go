@@ -77,9 +77,10 @@ func (a *app) printHost(h api.Host, queue []api.Execution) error {
 	if _, err := a.out.W.Write([]byte("\n")); err != nil {
 		return err
 	}
-	q := newTable(a.out, "JOB", "LANE", "PRIORITY", "RELEASED", "STATE")
+	q := newTable(a.out, "JOB", "LANE", "PRIORITY", "RELEASED", "STATE", "WHY")
+	q.wrap = true
 	for _, x := range queue {
-		q.row(x.Job, x.Lane, fmt.Sprint(x.Priority), since(x.ReleasedAt), ctl.Outcome(x))
+		q.row(x.Job, x.Lane, fmt.Sprint(x.Priority), since(x.ReleasedAt), ctl.Outcome(x), reason(x))
 	}
 	return q.flush()
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/rexgate/rexgate/gateway/api"
 )
 
 func (a *app) jobCancel() *cobra.Command {
@@ -21,22 +23,27 @@ job's grace. Executions that have ended are left alone.`,
 				return err
 			}
 			defer c.Close()
-			answer, err := c.Cancel(cmd.Context(), args[0], sel.selection())
+			chosen, err := sel.selection(cmd)
 			if err != nil {
 				return err
 			}
-			if !a.isTable() {
-				return a.emit(answer)
+			answer, err := c.Cancel(cmd.Context(), args[0], chosen)
+			if err != nil {
+				return err
 			}
-			text := fmt.Sprintf("%d cancelled", answer.Cancelled)
-			if answer.Asked > 0 {
-				text += fmt.Sprintf("; %d asked for, to be confirmed by their hosts", answer.Asked)
-			}
-			_, err = fmt.Fprintln(a.out.W, text)
-			return err
+			return a.cancelled(answer)
 		},
 		ValidArgsFunction: a.completeJob,
 	}
 	sel.add(a, cmd, true)
 	return cmd
+}
+
+// cancelled says what a cancel or a purge did.
+func (a *app) cancelled(c api.Cancellation) error {
+	text := fmt.Sprintf("%d cancelled", c.Cancelled)
+	if c.Asked > 0 {
+		text += fmt.Sprintf("; %d asked for, to be confirmed by their hosts", c.Asked)
+	}
+	return a.did(text, c)
 }

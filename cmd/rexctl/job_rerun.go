@@ -14,10 +14,11 @@ func (a *app) jobRerun() *cobra.Command {
 		detach bool
 	)
 	cmd := &cobra.Command{
-		Use:   "rerun {--failed|--state S|--host ID|--all} JOB",
+		Use:   "rerun {--failed|--state S|--host ID|--selector S|--all} JOB",
 		Short: "Run a job again, as a new job, on some of its hosts",
-		Long: `Rerun makes a new job with the script and options of another one, on the hosts
-whose executions are selected, and watches it as run does.`,
+		Long: `Rerun makes a new job with the script and options of another one, but for its
+--not-before, on the hosts whose executions are selected, and watches it as run
+does.`,
 		Example: `  rexctl job rerun --failed 0d1u2q...`,
 		Args:    takes("one job", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -26,9 +27,12 @@ whose executions are selected, and watches it as run does.`,
 				return err
 			}
 			defer c.Close()
-			s := sel.selection()
-			if chosen := len(s.Hosts)+len(s.States) > 0; chosen == all {
-				return ctl.Usagef("say which executions: --failed, --state or --host, or --all for all")
+			s, err := sel.selection(cmd)
+			if err != nil {
+				return err
+			}
+			if chosen := len(s.Hosts)+len(s.States) > 0 || s.Selector != nil; chosen == all {
+				return ctl.Usagef("say which executions: --failed, --state, --host or --selector, or --all for all")
 			}
 			v := a.view(c)
 			if err := f.apply(&v); err != nil {

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rexgate/rexgate/cmd/rexctl/ctl"
 	"github.com/rexgate/rexgate/cmd/rexctl/safetext"
@@ -44,7 +45,8 @@ stderr. With several hosts each line begins with its host; with more than ` + st
 a host's output is printed when it has ended there.
 
 Ctrl-C ends the watch, not the job. Exit status: 0 all succeeded, 1 some did
-not, 2 usage, 3 server or authentication, 4 deadline passed, 130 interrupted.`,
+not, 2 usage or no such host, 3 server or authentication, 4 deadline passed,
+130 interrupted.`,
 		Example: `  rexctl job run --host web1 --host web2 -- 'uptime'
   rexctl job run --selector 'role=web,site in (fra,ams)' --user deploy update.sh
   rexctl job run --all --output failed --run-timeout 5m - <check.py`,
@@ -95,11 +97,15 @@ not, 2 usage, 3 server or authentication, 4 deadline passed, 130 interrupted.`,
 	p.DurationVar(&f.run, "run-timeout", 0, "end the script on the host after this time (default 1h)")
 	p.DurationVar(&f.grace, "grace", 0, "between TERM and KILL (default 10s)")
 	p.Int64Var(&f.req.OutputLimit, "output-limit", 0, "bytes of output to keep of each host (default 4194304)")
+	p.StringVar(&f.req.Offline, "offline", "", "where the host is offline: `wait` for it, or skip it (default \"wait\")")
+	p.StringVar(&f.req.SupersedeKey, "supersede", "", "cancel your older jobs with this `key` where they still wait")
+	p.BoolVar(&f.req.Recheck, "recheck", false, "skip hosts whose labels don't match --selector any more by then")
 	p.BoolVar(&f.detach, "detach", false, "print the job's id and don't watch it")
 	f.add(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("host", a.completeHosts)
 	_ = cmd.RegisterFlagCompletionFunc("selector", a.completeSelector)
 	_ = cmd.RegisterFlagCompletionFunc("lane", a.completeLanes)
+	_ = cmd.RegisterFlagCompletionFunc("offline", cobra.FixedCompletions([]string{"wait", "skip"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -137,6 +143,9 @@ func (f *runFlags) request(a *app, cmd *cobra.Command, args []string) (api.JobRe
 	case f.urgent:
 		req.Lane = string(queue.LaneUrgent)
 	}
+	if err := f.policies(cmd.Flags()); err != nil {
+		return req, err
+	}
 	var err error
 	if req.Env, err = parsePairs("--env", f.env, os.LookupEnv); err != nil {
 		return req, err
@@ -159,6 +168,26 @@ func (f *runFlags) request(a *app, cmd *cobra.Command, args []string) (api.JobRe
 		req.ScriptBase64 = script
 	}
 	return req, nil
+}
+
+// policies checks the flags whose mistakes the server can't see: it takes zero for what wasn't given.
+func (f *runFlags) policies(p *pflag.FlagSet) error {
+	for name, d := range map[string]time.Duration{"pickup-timeout": f.pickup, "run-timeout": f.run, "grace": f.grace} {
+		if p.Changed(name) && d <= 0 {
+			return ctl.Usagef("--%s: %v is not possible; leave it out for the default", name, d)
+		}
+	}
+	switch {
+	case p.Changed("output-limit") && f.req.OutputLimit <= 0:
+		return ctl.Usagef("--output-limit: %d is not possible; leave it out for the default", f.req.OutputLimit)
+	case p.Changed("offline") && f.req.Offline != string(queue.OfflineWait) && f.req.Offline != string(queue.OfflineSkip):
+		return ctl.Usagef("--offline: %q is none of wait, skip", f.req.Offline)
+	case p.Changed("supersede") && f.req.SupersedeKey == "":
+		return ctl.Usagef("--supersede is empty")
+	case f.req.Recheck && f.selector == "":
+		return ctl.Usagef("--recheck goes only with --selector")
+	}
+	return nil
 }
 
 func parseTime(s string, now time.Time) (time.Time, error) {

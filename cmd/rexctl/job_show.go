@@ -88,6 +88,7 @@ func (a *app) showJob(ctx context.Context, c *operator.Client, id string) error 
 	if j.NotBefore != nil {
 		t.row("not before", when(j.NotBefore))
 	}
+	t.row("policies", policies(j))
 	t.row("timeouts", fmt.Sprintf("pickup %s, run %s, grace %s", short(j.PickupTimeout), short(j.RunTimeout), short(j.Grace)))
 	t.row("script", fmt.Sprintf("%s, SHA-256 %.16s...", ctl.Bytes(j.ScriptSize), j.ScriptSHA256))
 	optional(t, "user", j.User)
@@ -118,7 +119,7 @@ func (a *app) listExecutions(ctx context.Context, c *operator.Client, q operator
 	}
 	return list(a, listing[api.Execution]{
 		items: c.Executions(ctx, q), limit: limit, key: "executions",
-		header: []string{"HOST", "STARTED", "TOOK", "OUTPUT", "STATE"},
+		header: []string{"HOST", "STARTED", "TOOK", "OUTPUT", "STATE"}, wrap: true,
 		row: func(x api.Execution) []string {
 			return []string{x.Host, when(x.StartedAt), took(x), ctl.Bytes(x.Output.Stdout + x.Output.Stderr), ctl.Outcome(x)}
 		},
@@ -146,6 +147,9 @@ func (a *app) showExecution(ctx context.Context, c *operator.Client, job, host s
 	t.row("execution", x.ID)
 	t.row("host", x.Host)
 	t.row("state", ctl.Outcome(x))
+	if x.Why != nil {
+		t.row("why", x.Why.Text)
+	}
 	t.row("lane", fmt.Sprintf("%s, priority %d", x.Lane, x.Priority))
 	t.row("deliveries", strconv.Itoa(x.Deliveries))
 	for _, l := range []struct {
@@ -194,6 +198,21 @@ func took(x api.Execution) string {
 		return age(*x.StartedAt) + "..."
 	}
 	return ctl.Span(x.FinishedAt.Sub(*x.StartedAt))
+}
+
+// policies says what becomes of a job's executions that can't be delivered at once.
+func policies(j api.Job) string {
+	text := "waits for hosts that are offline"
+	if j.Offline == string(queue.OfflineSkip) {
+		text = "skips hosts that are offline"
+	}
+	if j.SupersedeKey != "" {
+		text += "; supersedes by the key " + j.SupersedeKey
+	}
+	if j.Recheck != "" {
+		text += "; rechecks " + j.Recheck
+	}
+	return text
 }
 
 func optional(t *table, name, value string) {

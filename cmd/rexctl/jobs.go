@@ -41,16 +41,19 @@ func (w *watchFlags) apply(v *ctl.View) error {
 
 // selectFlags are the flags that select executions of a job.
 type selectFlags struct {
-	hosts  []string
-	states []string
-	failed bool
+	hosts    []string
+	selector string
+	states   []string
+	failed   bool
 }
 
 func (s *selectFlags) add(a *app, cmd *cobra.Command, hosts bool) {
 	f := cmd.Flags()
 	if hosts {
 		f.StringArrayVar(&s.hosts, "host", nil, "only the host with this `ID` (repeatable)")
+		f.StringVarP(&s.selector, "selector", "l", "", "only hosts whose labels match now, such as role=web,!old")
 		_ = cmd.RegisterFlagCompletionFunc("host", a.completeTargets)
+		_ = cmd.RegisterFlagCompletionFunc("selector", a.completeSelector)
 	}
 	f.StringSliceVar(&s.states, "state", nil, "only executions in these `states` (repeatable)")
 	f.BoolVar(&s.failed, "failed", false, "only what failed: "+strings.Join(ctl.FailureStates(), ", "))
@@ -67,8 +70,18 @@ func (s *selectFlags) selected() []string {
 	return slices.Compact(states)
 }
 
-func (s *selectFlags) selection() api.Selection {
-	return api.Selection{Hosts: s.hosts, States: s.selected()}
+func (s *selectFlags) selection(cmd *cobra.Command) (api.Selection, error) {
+	sel := api.Selection{Hosts: s.hosts, States: s.selected()}
+	if cmd.Flags().Changed("selector") {
+		switch {
+		case s.selector == "":
+			return sel, ctl.Usagef("--selector is empty; leave it out for all hosts of the job")
+		case len(s.hosts) > 0:
+			return sel, ctl.Usagef("give only one of --host and --selector")
+		}
+		sel.Selector = &s.selector
+	}
+	return sel, nil
 }
 
 // jobStatus says in a word or two where a job is.

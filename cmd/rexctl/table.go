@@ -11,19 +11,26 @@ import (
 )
 
 // table writes rows in aligned columns. The first rows decide the widths, so that long
-// lists come as they are read. Cells are made safe. On a terminal, lines are cut to its width.
+// lists come as they are read. Cells are made safe. On a terminal, lines are cut to its width, or the last
+// column is wrapped.
 type table struct {
 	out    ctl.Terminal
+	wrap   bool
 	widths []int
 	rows   [][]string // that wait for the widths
 	err    error
 }
 
-// alignRows is how many rows decide the widths.
-const alignRows = 500
+// alignRows is how many rows decide the widths, and maxAligned how wide a column gets at most: what is longer
+// shifts its own row only.
+const (
+	alignRows  = 500
+	maxAligned = 40
+)
 
+// newTable makes a table. One without a header has names and values, which are never cut.
 func newTable(out ctl.Terminal, header ...string) *table {
-	t := &table{out: out}
+	t := &table{out: out, wrap: len(header) == 0}
 	if len(header) > 0 {
 		t.row(header...)
 	}
@@ -48,23 +55,17 @@ func (t *table) flush() error {
 			if i == len(t.widths) {
 				t.widths = append(t.widths, 0)
 			}
-			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(c))
+			t.widths[i] = max(t.widths[i], min(utf8.RuneCountInString(c), maxAligned))
 		}
 	}
 	var b strings.Builder
 	for _, r := range t.rows {
 		var line strings.Builder
-		for i, c := range r {
-			if i > 0 {
-				line.WriteString("  ")
-			}
+		for i, c := range r[:len(r)-1] {
 			line.WriteString(c)
-			if i < len(r)-1 {
-				line.WriteString(strings.Repeat(" ", t.widths[i]-utf8.RuneCountInString(c)))
-			}
+			line.WriteString(strings.Repeat(" ", max(0, t.widths[i]-utf8.RuneCountInString(c))+2))
 		}
-		b.WriteString(t.fit(strings.TrimRight(line.String(), " ")))
-		b.WriteByte('\n')
+		t.fit(&b, line.String(), r[len(r)-1])
 	}
 	t.rows = nil
 	if _, err := t.out.W.Write([]byte(b.String())); err != nil && t.err == nil {
@@ -73,16 +74,27 @@ func (t *table) flush() error {
 	return t.err
 }
 
-// fit cuts a line to the terminal's width.
-func (t *table) fit(line string) string {
-	if !t.out.TTY || t.out.Width == nil {
-		return line
+// minWrapped is the least width that a column is wrapped to.
+const minWrapped = 24
+
+// fit writes a row's columns, of which last is the last, as the terminal's width has it.
+func (t *table) fit(b *strings.Builder, before, last string) {
+	width := 0
+	if t.out.TTY && t.out.Width != nil {
+		width = t.out.Width()
 	}
-	w := t.out.Width()
-	if w <= 1 || utf8.RuneCountInString(line) <= w {
-		return line
+	line := strings.TrimRight(before+last, " ")
+	indent := utf8.RuneCountInString(before)
+	switch {
+	case width <= 1 || utf8.RuneCountInString(line) <= width:
+		b.WriteString(line + "\n")
+	case !t.wrap:
+		b.WriteString(string([]rune(line)[:width-1]) + "…\n")
+	case width-indent >= minWrapped:
+		b.WriteString(before + strings.Join(ctl.Wrap(last, width-indent), "\n"+strings.Repeat(" ", indent)) + "\n")
+	default: // there is no room beside the others
+		b.WriteString(strings.TrimRight(before, " ") + "\n    " + strings.Join(ctl.Wrap(last, max(minWrapped, width-4)), "\n    ") + "\n")
 	}
-	return string([]rune(line)[:w-1]) + "…"
 }
 
 // listing is a list of things that a verb shows.
@@ -91,6 +103,7 @@ type listing[T any] struct {
 	limit  int    // 0 = all
 	key    string // of the list in JSON
 	header []string
+	wrap   bool // the last column is worth lines of its own
 	row    func(T) []string
 	empty  string // said on stderr if there is none
 	more   string // said on stderr if the limit ended it
@@ -99,6 +112,7 @@ type listing[T any] struct {
 // list writes a listing in the format that is set.
 func list[T any](a *app, l listing[T]) error {
 	t := newTable(a.out, l.header...)
+	t.wrap = l.wrap
 	all := []T{}
 	n, more := 0, false
 	for it, err := range l.items {
@@ -148,6 +162,15 @@ func (a *app) emit(v any) error {
 	return err
 }
 
+// did says what a verb did: a line for people, v for programs.
+func (a *app) did(text string, v any) error {
+	if !a.isTable() {
+		return a.emit(v)
+	}
+	_, err := a.out.W.Write([]byte(safetext.Line(text) + "\n"))
+	return err
+}
+
 func (a *app) isTable() bool { return ctl.Format(a.format) == ctl.Table }
 
 // when writes a time for people; "-" if it hasn't come.
@@ -155,7 +178,7 @@ func when(t *time.Time) string {
 	if t == nil || t.IsZero() {
 		return "-"
 	}
-	return t.Local().Format("2006-01-02 15:04:05")
+	return ctl.When(*t)
 }
 
 // age writes how long ago something was.

@@ -22,7 +22,8 @@ func TestStatusOf(t *testing.T) {
 		want int
 	}{
 		{nil, 0}, {&Error{Status: ExitFailed}, 1}, {Usagef("x"), 2}, {&api.Problem{Code: "invalid"}, 2}, {fmt.Errorf("a: %w", &api.Problem{Code: "too_large"}), 2},
-		{&api.Problem{Code: "not_found"}, 3}, {&api.Problem{Code: "unauthenticated"}, 3}, {errors.New("can't reach"), 3}, {errDeadline, 4},
+		{&api.Problem{Code: "not_found"}, 2}, {&api.Problem{Code: "conflict"}, 2}, {&api.Problem{Code: "unavailable"}, 3},
+		{&api.Problem{Code: "unauthenticated"}, 3}, {errors.New("can't reach"), 3}, {errDeadline, 4},
 		{errInterrupted, 130}, {context.Canceled, 130}, {fmt.Errorf("a: %w", errInterrupted), 130},
 	} {
 		if got := StatusOf(tc.err); got != tc.want {
@@ -57,11 +58,34 @@ func TestOutcome(t *testing.T) {
 		"failed: exit 3":                {State: "failed", Result: &api.Result{ExitCode: 3}},
 		"failed: by SIGKILL":            {State: "failed", Result: &api.Result{ExitCode: -1, Signal: "SIGKILL"}},
 		"rejected: no user \\x1b[1mbob": {State: "rejected", Result: &api.Result{ExitCode: -1, Reason: "no user \x1b[1mbob"}},
-		"lost: silence; late report: succeeded": {State: "lost", Result: &api.Result{ExitCode: -1, Reason: "silence"},
-			Late: &api.Result{Outcome: "succeeded"}},
+		"lost: silence; a late result came at " + When(now) + ": succeeded, exit 0": {State: "lost", FinishedAt: &now,
+			Result: &api.Result{ExitCode: -1, Reason: "silence"}, Late: &api.Result{Outcome: "succeeded", At: now}},
+		"lost; a late result came at " + When(now) + ": failed, exit 3": {State: "lost", Result: &api.Result{ExitCode: -1},
+			Late: &api.Result{Outcome: "failed", ExitCode: 3, At: now}},
+		"lost; a late result came at " + When(now) + ": cancelled, by SIGTERM, as \\x1b asked": {State: "lost", Result: &api.Result{ExitCode: -1},
+			Late: &api.Result{Outcome: "cancelled", ExitCode: -1, Signal: "SIGTERM", Reason: "as \x1b asked", At: now}},
 	} {
 		if got := Outcome(x); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	for _, tc := range []struct {
+		text  string
+		width int
+		want  string
+	}{
+		{"", 10, ""},
+		{"one two three", 7, "one two|three"},
+		{"one two three", 80, "one two three"},
+		{"a longlonglongword b", 6, "a|longlo|nglong|word b"},
+		{"größer als fünf", 6, "größer|als|fünf"},
+		{"  one \n two ", 20, "one two"},
+	} {
+		if got := strings.Join(Wrap(tc.text, tc.width), "|"); got != tc.want {
+			t.Errorf("%q in %d: %q, want %q", tc.text, tc.width, got, tc.want)
 		}
 	}
 }

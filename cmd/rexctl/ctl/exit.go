@@ -21,8 +21,8 @@ import (
 const (
 	ExitOK          = 0
 	ExitFailed      = 1 // some executions didn't succeed
-	ExitUsage       = 2
-	ExitServer      = 3 // the server, or authentication
+	ExitUsage       = 2 // the command line, or it asks for what isn't there or can't be
+	ExitServer      = 3 // the server can't be reached, or fails, or doesn't let one do it
 	ExitDeadline    = 4
 	ExitInterrupted = 130
 )
@@ -76,6 +76,16 @@ func Interruptible(parent context.Context) (ctx context.Context, stop func()) {
 	}
 }
 
+// asked tells whether a problem lies in what was asked for: asked again, it would be refused again. What
+// isn't there counts, whether it is named (a job, a host) or described (a selector).
+func asked(code string) bool {
+	switch code {
+	case "invalid", "too_large", "not_found", "conflict":
+		return true
+	}
+	return false
+}
+
 // StatusOf gives the exit status of an error.
 func StatusOf(err error) int {
 	var (
@@ -91,7 +101,7 @@ func StatusOf(err error) int {
 		return ExitInterrupted
 	case errors.Is(err, errDeadline):
 		return ExitDeadline
-	case errors.As(err, &p) && (p.Code == "invalid" || p.Code == "too_large"):
+	case errors.As(err, &p) && asked(p.Code):
 		return ExitUsage
 	}
 	return ExitServer

@@ -20,23 +20,33 @@ func Outcome(x api.Execution) string {
 		return safetext.Line(x.State)
 	}
 	var what []string
-	switch {
-	case r.Signal != "":
-		what = append(what, "by "+r.Signal)
-	case r.ExitCode > 0:
-		what = append(what, fmt.Sprintf("exit %d", r.ExitCode))
-	}
-	if r.Reason != "" {
-		what = append(what, r.Reason)
+	if r.ExitCode != 0 || r.Signal != "" { // that it is 0 is what succeeded means
+		what = ending(r)
+	} else if r.Reason != "" {
+		what = []string{r.Reason}
 	}
 	s := x.State
 	if len(what) > 0 {
 		s += ": " + strings.Join(what, ", ")
 	}
 	if x.Late != nil {
-		s += "; late report: " + x.Late.Outcome
+		s += "; a late result came at " + When(x.Late.At) + ": " + strings.Join(append([]string{x.Late.Outcome}, ending(x.Late)...), ", ")
 	}
 	return safetext.Line(s)
+}
+
+// ending says what is known of a result besides its outcome.
+func ending(r *api.Result) (what []string) {
+	switch {
+	case r.Signal != "":
+		what = append(what, "by "+r.Signal)
+	case r.ExitCode >= 0:
+		what = append(what, fmt.Sprintf("exit %d", r.ExitCode))
+	}
+	if r.Reason != "" {
+		what = append(what, r.Reason)
+	}
+	return what
 }
 
 // failed tells whether an execution counts as a failure of its job.
@@ -114,4 +124,33 @@ func Plural(n int, one string) string {
 		return fmt.Sprintf("1 %s", one)
 	}
 	return fmt.Sprintf("%d %ss", n, one)
+}
+
+// When writes a time for people.
+func When(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+// Wrap breaks a text into lines of at most width columns, where words end. A word that is longer is broken.
+func Wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	n := 0 // columns of line
+	for word := range strings.FieldsSeq(text) {
+		w := []rune(word)
+		if line != "" && n+1+len(w) <= width {
+			line, n = line+" "+word, n+1+len(w)
+			continue
+		}
+		if line != "" {
+			lines = append(lines, line)
+		}
+		for len(w) > width {
+			lines = append(lines, string(w[:width]))
+			w = w[width:]
+		}
+		line, n = string(w), len(w)
+	}
+	if line != "" || len(lines) == 0 {
+		lines = append(lines, line)
+	}
+	return lines
 }

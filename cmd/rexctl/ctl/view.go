@@ -14,7 +14,7 @@ import (
 // Format is how results are written to stdout.
 type Format string
 
-// The formats. With JSON, the job is written once it is done, and no output of hosts; with
+// The formats. With JSON, the job is written once it is done, with its executions and no output of hosts; with
 // JSONL, one Event a line, output included.
 const (
 	Table Format = "table"
@@ -211,11 +211,9 @@ func (s *show) finish(ctx context.Context) error {
 	succeeded := j.Counters["succeeded"]
 	switch s.Format {
 	case JSON:
-		b, err := EncodeJSON(j, JSON)
-		if err != nil {
+		if err := s.sendWhole(ctx, j); err != nil {
 			return err
 		}
-		s.p.send(piece{toStdout, b})
 	case JSONL:
 		s.p.send(piece{toStdout, encode(Event{Event: "finished", Job: &j})})
 	default:
@@ -228,6 +226,28 @@ func (s *show) finish(ctx context.Context) error {
 		return nil
 	}
 	return &Error{Status: ExitFailed}
+}
+
+// wholeJob is a job with its executions.
+type wholeJob struct {
+	api.Job
+	Executions []api.Execution `json:"executions"`
+}
+
+func (s *show) sendWhole(ctx context.Context, j api.Job) error {
+	whole := wholeJob{Job: j, Executions: []api.Execution{}}
+	for x, err := range s.Client.Executions(ctx, operator.ExecutionQuery{Job: j.ID, Limit: pageSize}) {
+		if err != nil {
+			return err
+		}
+		whole.Executions = append(whole.Executions, x)
+	}
+	b, err := EncodeJSON(whole, JSON)
+	if err != nil {
+		return err
+	}
+	s.p.send(piece{toStdout, b})
+	return nil
 }
 
 // sum is the last line: how many ended how, in how long.

@@ -26,7 +26,7 @@ func (e *env) inEachState(host queue.HostID) (a *agent, ds []queue.Delivery, job
 	ds = a.take(100)
 	a.says("1 go", a.accepted(ds[1]))
 	a.says("2 go", a.accepted(ds[2]), a.started(ds[2]))
-	a.says("3 go", a.accepted(ds[3]), a.started(ds[3]), a.finished(ds[3], 3, queue.Succeeded))
+	a.says("3", a.accepted(ds[3]), a.started(ds[3]), a.finished(ds[3], 3, queue.Succeeded))
 	fill := e.queued(host, priority(100)) // into the slot that is free again
 	a.says("2 go", func() []queue.Event { d := a.one(); return []queue.Event{a.accepted(d), a.started(d)} }()...)
 	e.want(fill, host, queue.Running)

@@ -126,7 +126,9 @@ func recheckScenarios() []scenario {
 					e.Errorf("%d deliveries to %s", len(ds), h)
 				}
 			}
-			same(e, "states", string(e.states(job)), "lcc")
+			e.want(job, hosts[0], queue.Leased)
+			e.wantUnselected([]queue.JobID{job}, hosts[1])
+			e.wantUnselected([]queue.JobID{job}, hosts[2])
 		}},
 		{name: "one that is past its time isn't withdrawn", run: func(e *env) {
 			e.enroll("h")

@@ -107,7 +107,7 @@ func supersedeScenarios() []scenario {
 			newer := e.queued("h", keyed("k"))
 			a.hello(inHand(holding(d, 0))) // carried over
 			e.want(older, "h", queue.Leased)
-			a.hello()
+			a.hello(inHand())
 			e.wantSuperseded(older, "h", newer)
 		}},
 		{name: "the older was accepted", run: func(e *env) {

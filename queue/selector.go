@@ -86,6 +86,23 @@ func (s Selector) String() string {
 	return b.String()
 }
 
+// Requirement is one of a selector's, for stores that evaluate it themselves. It holds for labels of which the key is there
+// with one of the values (any, if there are none); with Not, if that isn't so.
+type Requirement struct {
+	Key    string
+	Not    bool
+	Values []string
+}
+
+// Requirements gives what must hold, all of it.
+func (s Selector) Requirements() []Requirement {
+	rs := make([]Requirement, len(s.requirements))
+	for i, r := range s.requirements {
+		rs[i] = Requirement{Key: r.key, Not: r.op == opNot || r.op == opIsNot || r.op == opNotIn, Values: slices.Clone(r.values)}
+	}
+	return rs
+}
+
 // Empty tells whether the selector matches every host.
 func (s Selector) Empty() bool { return len(s.requirements) == 0 }
 

@@ -124,13 +124,13 @@ func (s *Store) expandPart(ctx context.Context, info *jobInfo, p, from, to int) 
 	}
 	for cursor = from; cursor < to; {
 		part := targets[cursor:min(cursor+expandStep, to)]
-		queues := make([]string, len(part))
+		keys := append(make([]string, 0, len(part)+1), s.k.part(p, "gw"))
 		args := []any{string(info.job.ID), cursor}
-		for i, t := range part {
-			queues[i] = s.k.queue(p, t.Host)
+		for _, t := range part {
+			keys = append(keys, s.k.queue(p, t.Host))
 			args = append(args, string(t.Host), t.Incarnation)
 		}
-		v, err := s.runPart(ctx, s.sc.expand, p, queues, args...)
+		v, err := s.runPart(ctx, s.sc.expand, p, keys, args...)
 		if err != nil {
 			return released, cursor, err
 		}

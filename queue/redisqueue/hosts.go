@@ -13,7 +13,7 @@ import (
 // Fields of a host in own, and in ses, as lua/common.lua has them.
 const (
 	oIncarnation, oRevoked, oDeleted, oDuplicate, oEpoch, oActive, oGateway, oTransport = 1, 2, 3, 4, 5, 6, 7, 8
-	oDue, oN, oBase, oSent, oCancelMessage, oSlots, oFlying                             = 9, 10, 11, 12, 13, 14, 15
+	oDue, oN, oBase, oSent, oCancelMessage, oSlots, oFlying, oUntil                     = 9, 10, 11, 12, 13, 14, 15, 16
 
 	eSince, eGeneration, eNonce, eBoot, eAgent, ePast = 1, 2, 3, 4, 5, 6
 )

@@ -44,8 +44,9 @@ type scripts struct {
 	library, text string
 
 	claim, release, lease, record                           *script // busy
-	expand, cancel, tick, due, enroll, bar, drain, verify   *script // of a partition
-	label, alive, hosts, check, queue, prepare, erase       *script // plain, in a partition
+	expand, cancel, purge, tick, due, enroll, bar, drain    *script // of a partition
+	verify, alive                                           *script
+	label, hosts, check, queue, situations, prepare, erase  *script // plain, in a partition
 	wipe, token                                             *script
 	begin, commit, abort, intent, drive, close, ended, drop *script // about all jobs
 	gone, repeated                                          *script
@@ -53,12 +54,12 @@ type scripts struct {
 
 func (s *scripts) kinds() [3]map[string]**script {
 	return [3]map[string]**script{
-		plainVerb: {"label": &s.label, "alive": &s.alive, "hosts": &s.hosts, "check": &s.check, "queue": &s.queue, "prepare": &s.prepare,
+		plainVerb: {"label": &s.label, "hosts": &s.hosts, "situations": &s.situations, "check": &s.check, "queue": &s.queue, "prepare": &s.prepare,
 			"erase": &s.erase, "wipe": &s.wipe, "token": &s.token, "begin": &s.begin, "commit": &s.commit,
 			"abort": &s.abort, "intent": &s.intent, "drive": &s.drive, "close": &s.close, "ended": &s.ended, "drop": &s.drop,
 			"gone": &s.gone, "repeated": &s.repeated},
 		partVerb: {"expand": &s.expand, "cancel": &s.cancel, "tick": &s.tick, "due": &s.due, "enroll": &s.enroll, "bar": &s.bar,
-			"drain": &s.drain, "verify": &s.verify},
+			"drain": &s.drain, "verify": &s.verify, "alive": &s.alive, "purge": &s.purge},
 		busyVerb: {"claim": &s.claim, "release": &s.release, "lease": &s.lease, "record": &s.record},
 	}
 }
@@ -69,7 +70,7 @@ func loadScripts(quick bool) (*scripts, error) {
 	var s scripts
 	var b strings.Builder
 	b.WriteString(luaConstants(quick))
-	for _, f := range []string{"common", "host", "execution", "finish"} {
+	for _, f := range []string{"common", "host", "execution", "policy", "finish"} {
 		text, err := luaFiles.ReadFile("lua/" + f + ".lua")
 		if err != nil {
 			return nil, err
@@ -156,10 +157,17 @@ func luaConstants(quick bool) string {
 	if quick {
 		how = 1
 	}
-	return fmt.Sprintf("local SHARD, MAX_TICK, LEASE_TTL, INLINE_MAX, SEGMENT_MAX, DRAIN_MAX, MAX_COUNT, QUICK = %d, %d, %d, %d, %d, %d, %d, %d\n"+
-		"local WHY_EXPIRED, WHY_REENROLLED, WHY_VANISHED, WHY_SILENT = '%s', '%s', '%s', '%s'\n",
-		shardSize, queue.MaxTick.Microseconds(), queue.DefaultLeaseTTL.Microseconds(), inlineMax, segmentMax, drainMax, int64(queue.MaxCount), how,
-		queue.WhyExpired, queue.WhyReenrolled, queue.WhyVanished, queue.WhySilent)
+	return fmt.Sprintf("local SHARD, MAX_TICK, LEASE_TTL, INLINE_MAX, SEGMENT_MAX, DRAIN_MAX, MAX_COUNT, MAX_AHEAD, QUICK = %d, %d, %d, %d, %d, %d, %d, %d, %d\n"+
+		"local WHY_EXPIRED, WHY_REENROLLED, WHY_VANISHED, WHY_SILENT = '%s', '%s', '%s', '%s'\n"+
+		"local WHY_OFFLINE, WHY_UNSELECTED, WHY_SUPERSEDED = %s, %s, %s\n",
+		shardSize, queue.MaxTick.Microseconds(), queue.DefaultLeaseTTL.Microseconds(), inlineMax, segmentMax, drainMax, int64(queue.MaxCount), queue.MaxAhead, how,
+		queue.WhyExpired, queue.WhyReenrolled, queue.WhyVanished, queue.WhySilent,
+		luaText(queue.WhyOffline), luaText(queue.WhyUnselected), luaText(queue.WhySuperseded("")))
+}
+
+// luaText writes a text as Lua reads it.
+func luaText(s string) string {
+	return "'" + strings.NewReplacer("\\", "\\\\", "'", "\\'").Replace(s) + "'"
 }
 
 // load puts the library on a master, which hands it on to its replicas, and

@@ -99,9 +99,9 @@ func (s *Store) Lease(ctx context.Context, f queue.Fetch) (queue.Fetched, error)
 	seed, from := rand.Text(), ""
 	for {
 		var b packer
-		b.array(10).str(string(f.Host)).int(1).int(f.Session).str(f.Gateway).int(f.After).int(int64(max(f.Max, 0))).
+		b.array(10).str(string(f.Host)).int(2).int(f.Session).str(f.Gateway).int(f.After).int(int64(max(f.Max, 0))).
 			int(ttl.Microseconds()).int(f.Due.Microseconds()).str(seed).str(from)
-		r, err := s.lanes.do(ctx, &laned{sc: s.sc.lease, p: p, host: f.Host, keys: []string{s.k.queue(p, f.Host)}, call: b.String()})
+		r, err := s.lanes.do(ctx, &laned{sc: s.sc.lease, p: p, host: f.Host, keys: []string{s.k.queue(p, f.Host), s.k.part(p, "hosts")}, call: b.String()})
 		if err != nil {
 			return queue.Fetched{}, about("host "+string(f.Host), err)
 		}
@@ -162,7 +162,7 @@ func (s *Store) Alive(ctx context.Context, gateway string, ttl time.Duration) er
 	defer s.leave()
 	calls := make([]*call, Partitions)
 	for p := range calls {
-		calls[p] = &call{sc: s.sc.alive, keys: []string{s.k.part(p, "gw")}, args: []any{s.offset(), gateway, ttl.Microseconds()}}
+		calls[p] = &call{sc: s.sc.alive, keys: s.k.with(p, s.k.part(p, "gw")), args: s.args([]any{gateway, ttl.Microseconds()})}
 	}
 	return s.runAll(ctx, calls)
 }

@@ -203,6 +203,10 @@ func (b *submission) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	recheck, err := queue.ParseSelector(spec.Recheck)
+	if err != nil {
+		return err
+	}
 	var fixed, moving packer
 	silence := spec.SilenceAfter().Microseconds()
 	var parts []int
@@ -218,6 +222,7 @@ func (b *submission) prepare(ctx context.Context) error {
 		f.int(b.now).int(b.now).str(laneKey(spec.Lane)).int(int64(spec.Priority)).
 			int(micros(spec.NotBefore)).int(spec.PickupTimeout.Microseconds()).int(silence).int(int64(n)).
 			int(spec.OutputBound())
+		packPolicy(&f, b.job, recheck)
 		m.int(0).str("a").str("").int(0).int(0).int(0).int(0).array(12).int(int64(n))
 		for range 11 {
 			m.int(0)

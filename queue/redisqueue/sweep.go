@@ -113,18 +113,18 @@ func (w *sweep) partition(ctx context.Context, p int, ticked any) error {
 }
 
 func (w *sweep) due(ctx context.Context, p int, items []dueItem) error {
-	queues := make([]string, len(items))
+	keys := append(make([]string, 0, len(items)+1), w.s.k.part(p, "gw"))
 	args := make([]any, 0, 3*len(items))
-	for i, it := range items {
-		queues[i] = w.s.k.queue(p, it.host)
+	for _, it := range items {
+		keys = append(keys, w.s.k.queue(p, it.host))
 		args = append(args, it.kind, string(it.host), string(it.job))
 	}
-	v, err := w.s.runPart(ctx, w.s.sc.due, p, queues, args...)
+	v, err := w.s.runPart(ctx, w.s.sc.due, p, keys, args...)
 	if err != nil {
 		return err
 	}
 	r := row(v.([]any))
-	w.s.hinter.send(r.row(6))
+	w.s.hinter.send(r.row(7))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.done.Lapsed += int(r.int(1))
@@ -132,6 +132,7 @@ func (w *sweep) due(ctx context.Context, p int, items []dueItem) error {
 	w.done.Lost += int(r.int(3))
 	w.done.Expired += int(r.int(4))
 	w.done.Due += int(r.int(5))
+	w.done.Skipped += int(r.int(6))
 	return nil
 }
 

@@ -47,7 +47,7 @@ local function one(c, h, at)
   end
   o[O_EPOCH] = math.max(o[O_EPOCH] + 1, floor(now / 1000))
   o[O_ACTIVE], o[O_GATEWAY], o[O_TRANSPORT], o[O_SLOTS] = 1, gateway, transport, c[12]
-  o[O_DUE] = due > 0 and now + due or 0
+  o[O_DUE], o[O_UNTIL] = due > 0 and now + due or 0, transport ~= 'socket' and (due > 0 and service_now() + due or 0) or nil
   o[O_BASE], o[O_SENT] = o[O_N], o[O_N]
   after('HSET', KEYS[at + 1], h.id, pack(now, generation, nonce, c[8], c[7], e[E_PAST]))
 

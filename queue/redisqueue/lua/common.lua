@@ -35,13 +35,18 @@ local OUT, ERR, INLINE, CANCELLED, WHY, CANCELMSG, DROPPED, GAP, DELETED, SEGS, 
 local BLANK = { 'p', 0, 0, 0, 0, 0, 0, 0, 0, 0, '', 0, '', 0, 0, 0, 0, 0, '', '', 0, 0, 0, '', 0, '', 0, 0, 0, 0, 0, 0 }
 
 -- Fields of a job in a partition: fixed ("s<job>" in d) and moving ("c<job>").
+-- The last three of the fixed are there only for a job with a policy: see policy.lua.
 local S_ATTEMPT, S_CREATED, S_LANE, S_PRIO, S_NOTBEFORE, S_PICKUP, S_SILENCE, S_COUNT, S_BOUND = 1, 2, 3, 4, 5, 6, 7, 8, 9
-local C_CURSOR, C_CONTROL, C_WHY, C_AT, C_LAST, C_OUT, C_REC, C_COUNTS = 1, 2, 3, 4, 5, 6, 7, 8
+local S_SKIP, S_SCOPE, S_RECHECK = 10, 11, 12
+-- C_LIMIT is there only where a failover lost something: until when its executions may be delivered at most, however late
+-- they are released, since hosts keep their records no longer than that.
+local C_CURSOR, C_CONTROL, C_WHY, C_AT, C_LAST, C_OUT, C_REC, C_COUNTS, C_LIMIT = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local INDEX = { p = 1, q = 2, l = 3, a = 4, r = 5, s = 6, f = 7, t = 8, c = 9, e = 10, j = 11, x = 12 }
 
--- Fields of a host in own: what delivering needs; and in ses: the rest of its session.
+-- Fields of a host in own: what delivering needs; and in ses: the rest of its session. O_UNTIL, there for a poll only, is O_DUE
+-- in service time.
 local O_INC, O_REVOKED, O_DELETED, O_DUP, O_EPOCH, O_ACTIVE, O_GATEWAY, O_TRANSPORT = 1, 2, 3, 4, 5, 6, 7, 8
-local O_DUE, O_N, O_BASE, O_SENT, O_CANCELMSG, O_SLOTS, O_FLYING = 9, 10, 11, 12, 13, 14, 15
+local O_DUE, O_N, O_BASE, O_SENT, O_CANCELMSG, O_SLOTS, O_FLYING, O_UNTIL = 9, 10, 11, 12, 13, 14, 15, 16
 local E_SINCE, E_GEN, E_NONCE, E_BOOT, E_AGENT, E_PAST = 1, 2, 3, 4, 5, 6
 
 local ARROWS = {
@@ -70,7 +75,7 @@ end
 
 local KEYS, ARGV, now, service
 local K_D, K_OWN, K_LEASE, K_EXPIRY, K_DELAYED, K_READY
-local jobs, hosts, own_read, pages, xs, d_read, changed
+local jobs, hosts, own_read, pages, xs, d_read, changed, gateways
 
 -- What finish() writes besides records, queues and hosts: arguments of ZADD and of
 -- ZREM for each zset, and whole commands.
@@ -84,7 +89,7 @@ local function begin(keys, args)
   K_D, K_OWN, K_LEASE, K_EXPIRY, K_DELAYED, K_READY = keys[1], keys[2], keys[3], keys[4], keys[5], keys[6]
   jobs, hosts, own_read, pages, xs, d_read, changed, later = {}, {}, {}, {}, {}, {}, {}, {}
   leases, unleases, expiries, unexpiries, delays, undelays, readies, unreadies = {}, {}, {}, {}, {}, {}, {}, {}
-  texts, d_set, own_set, q_adds, q_dels, hints = {}, {}, {}, {}, {}, {}
+  texts, d_set, own_set, q_adds, q_dels, hints, gateways = {}, {}, {}, {}, {}, {}, {}
   local t = call('TIME')
   now, service = t[1] * 1000000 + t[2] + args[1], nil
 end

@@ -1,13 +1,13 @@
 -- due.lua: applies what is due: lapsed leases, silence, expiries, not_before.
 --
--- KEYS: 7.. q:<host> of each item
+-- KEYS: 7 gw, 8.. q:<host> of each item
 -- ARGV: 2.. kind ("l", "e", "d" for lease, expiry, delayed), host, job of each item
--- Returns: lapsed, ended, lost, expired, due, hints
+-- Returns: lapsed, ended, lost, expired, due, skipped, hints
 
-local lapsed, over, lost, expired, due = 0, 0, 0, 0, 0
+local lapsed, over, lost, expired, due, skipped = 0, 0, 0, 0, 0, 0
 local kinds = { l = { K_LEASE, unleases }, e = { K_EXPIRY, unexpiries }, d = { K_DELAYED, undelays } }
 for i = 2, #ARGV, 3 do
-  local kind, h = ARGV[i], host(ARGV[i + 1], KEYS[7 + (i - 2) / 3])
+  local kind, h = ARGV[i], host(ARGV[i + 1], KEYS[8 + (i - 2) / 3])
   local name, zset, stale = h.id .. '/' .. ARGV[i + 2], kinds[kind][1], kinds[kind][2]
   local score = call('ZSCORE', zset, name)
   if score and tonumber(score) <= (kind == 'l' and service_now() or now) then
@@ -19,9 +19,12 @@ for i = 2, #ARGV, 3 do
     elseif kind == 'l' and (state == 'a' or state == 'r') then
       ended(x, 'x', -1, '', WHY_SILENT, now)
       lost = lost + 1
-    elseif kind == 'e' and state == 'q' then
+    elseif state == 'q' and (kind == 'e' or kind == 'd' and x.f[UNTIL] <= now) then
       ended(x, 'e', -1, '', WHY_EXPIRED, now)
       expired = expired + 1
+    elseif kind == 'd' and state == 'q' and x.f[WAIT] == 1 and x.j.s[S_SKIP] == 1 and is_offline(h, KEYS[7]) then
+      ended(x, 'c', -1, '', WHY_OFFLINE, now)
+      skipped = skipped + 1
     elseif kind == 'd' and state == 'q' and x.f[WAIT] == 1 then
       move(x, 'q', 0)
       h.hint = true
@@ -31,4 +34,4 @@ for i = 2, #ARGV, 3 do
     end
   end
 end
-return { lapsed, over, lost, expired, due, finish() }
+return { lapsed, over, lost, expired, due, skipped, finish() }

@@ -27,6 +27,14 @@ if n > 0 and mode == 'output' then
   end
   send('HSET', d, set)
 end
+if mode == 'record' and (fixed[S_SCOPE] or '') ~= '' and n > 0 then
+  local scopes, stamp, own = {}, struct.pack('>I8', fixed[S_CREATED]) .. id, {}
+  for i = 1, n do scopes[i] = ARGV[4 + i] .. '/' .. fixed[S_SCOPE] end
+  for i, newest in ipairs(call('HMGET', d, unpack(scopes))) do
+    if newest == stamp then push(own, scopes[i]) end
+  end
+  for i = 1, #own do push(fields, own[i]) end
+end
 local last = cursor + n >= fixed[S_COUNT]
 if not last then call('HSET', d, name, cursor + n) end
 for i = 1, n do call('UNLINK', KEYS[2 + i]) end

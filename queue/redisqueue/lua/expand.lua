@@ -1,7 +1,8 @@
 -- expand.lua: releases the planned targets from the cursor on: planned -> queued,
--- or -> cancelled where the job is cancelled or the incarnation is gone.
+-- or -> cancelled where the job is cancelled, the incarnation is gone, a newer job was released, or the host is to be
+-- skipped.
 --
--- KEYS: 7.. q:<host> of each target given
+-- KEYS: 7 gw, 8.. q:<host> of each target given
 -- ARGV: 2 job, 3 cursor that the caller knows, then host, incarnation of each target from there on
 -- Returns: cursor after (-1: no such job), released, hints. A cursor that isn't
 -- the caller's changes nothing: another has been there.
@@ -16,7 +17,10 @@ for i = 1, n do names[i] = ARGV[2 + 2 * i] end
 read_hosts(names)
 local released, slow, notbefore = 0, 0, j.s[S_NOTBEFORE]
 local till, wait = math.max(now, notbefore) + j.s[S_PICKUP], notbefore > now and 1 or 0
-local queued, lane, deadline, usual = place(j, wait), j.s[S_LANE], text_of(till), j.c[C_CONTROL] == 'a' and QUICK == 1
+local queued, lane, deadline, scope = place(j, wait), j.s[S_LANE], text_of(till), scope_of(j)
+local skip = j.s[S_SKIP] == 1 and wait == 0
+local usual = j.c[C_CONTROL] == 'a' and QUICK == 1 and scope == '' and not skip
+if scope ~= '' then read_newest(j, names) end
 -- A host that is as it was at the submit gets its execution; true if so.
 local function quick(idx, id, q, inc)
   local v = own_read[id]
@@ -47,21 +51,29 @@ for i = 1, n do
   local idx, inc = cursor + i - 1, tonumber(ARGV[3 + 2 * i])
   if state_of(j, idx) ~= 'p' then
     -- it was cancelled by itself
-  elseif usual and quick(idx, names[i], KEYS[6 + i], inc) then
+  elseif usual and quick(idx, names[i], KEYS[7 + i], inc) then
     released = released + 1
   else
-    local h = host(names[i], KEYS[6 + i])
+    local h = host(names[i], KEYS[7 + i])
     local x, o = fresh(j, h, idx, inc), h.o
+    local newer = scope ~= '' and superseded(x)
     if j.c[C_CONTROL] == 'c' then
       x.f[CANCELLED], x.f[WHY] = j.c[C_AT], j.c[C_WHY]
       ended(x, 'c', -1, '', j.c[C_WHY], now)
     elseif not o or o[O_DELETED] == 1 or o[O_REVOKED] == 1 or o[O_INC] ~= inc then
       ended(x, 'c', -1, '', WHY_REENROLLED, now)
+    elseif newer then
+      ended(x, 'c', -1, '', newer, now)
     else
-      x.f[RELEASED], x.f[UNTIL] = now, till
-      move(x, 'q', wait)
-      h.hint = true
-      slow = slow + 1
+      if scope ~= '' then supersede(x) end
+      if skip and is_offline(h, KEYS[7]) then
+        ended(x, 'c', -1, '', WHY_OFFLINE, now)
+      else
+        x.f[RELEASED], x.f[UNTIL] = now, till
+        move(x, 'q', wait)
+        h.hint = true
+        slow = slow + 1
+      end
     end
   end
 end

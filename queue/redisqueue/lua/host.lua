@@ -11,7 +11,7 @@ local function host(id, q)
     local v = own_read[id]
     if v == nil then v = call('HGET', K_OWN, id) end
     h = { id = id, q = q, o = v and { unmsg(v) } or false, add = false, del = false,
-      changed = false, recheck = false, hint = false, tell = false } -- all fields at once: a table that grows is slow
+      changed = false, recheck = false, hint = false, tell = false, labels = false } -- all fields at once: a table that grows is slow
     hosts[id] = h
   end
   return h

@@ -1,7 +1,7 @@
 -- lease.lua: what the session holds beyond `after`, then new work into free slots.
 --
--- KEYS: for each call q:<host>
--- ARGV: calls (see every): host, 1, session, gateway, after, max, ttl, due, seed of tokens, member to look after
+-- KEYS: for each call q:<host>, hosts
+-- ARGV: calls (see every): host, 2, session, gateway, after, max, ttl, due, seed of tokens, member to look after
 -- Returns for each: "ok", n, more, in hand, now, deliveries: n, 1 for a cancel, job, record, ...
 --       "again", member to look after: there was much that can't be delivered; what was found is held, call again.
 
@@ -42,7 +42,7 @@ local function holds(h, floor)
 end
 
 -- Adds new work to out, up to max; gives whether there is more, and where to go on if much was passed over.
-local function fetch(h, c, out, max)
+local function fetch(h, c, out, max, labels)
   local o, more, on, passed, count = h.o, false, nil, 0, #out
   walk(h, c[10], function(m)
     local lane = lane_of(m)
@@ -52,6 +52,13 @@ local function fetch(h, c, out, max)
     if f and f[STATE] == 'q' and f[UNTIL] > now and f[INC] == o[O_INC] and x.j.c[C_CONTROL] == 'a' then
       if count == max then
         more = true
+        return 'stop'
+      end
+      if not still_matches(x.j, h, labels) then
+        withdraw(x, WHY_UNSELECTED)
+        passed = passed + 1
+        if passed < LOOK then return nil end
+        on = m
         return 'stop'
       end
       count, o[O_N] = count + 1, o[O_N] + 1
@@ -75,7 +82,7 @@ local function fetch(h, c, out, max)
   return more, on
 end
 
-local function one(c, h)
+local function one(c, h, at)
   local o, last, max, due = h.o, c[5], c[6], c[8]
   if not o or o[O_DELETED] == 1 then return { 'fail', 'superseded', 'no such host any more' } end
   if o[O_REVOKED] == 1 then return { 'fail', 'forbidden', 'the host is revoked' } end
@@ -88,7 +95,7 @@ local function one(c, h)
       push(unreadies, o[O_GATEWAY] .. '\0' .. h.id)
       o[O_GATEWAY] = c[4]
     end
-    o[O_DUE], h.changed = due > 0 and now + due or 0, true
+    o[O_DUE], o[O_UNTIL], h.changed = due > 0 and now + due or 0, due > 0 and service_now() + due or 0, true
   end
   if last > o[O_N] and last < 4e15 then -- the store went back: numbers go on from what the host has seen
     o[O_N], h.changed = last, true
@@ -100,7 +107,7 @@ local function one(c, h)
     for i = #list, max + 1, -1 do list[i] = nil end
     if max > 0 then sent = list[max][1] end
   else
-    more, on = fetch(h, c, list, max)
+    more, on = fetch(h, c, list, max, KEYS[at + 1])
     if on then return { 'again', on } end
     sent = o[O_N]
   end
@@ -134,7 +141,7 @@ local function quick(c, q)
   local id, lane = m:sub(-26), lane_of(m)
   local key = c[1] .. '/' .. id
   local was, j = d_read[key], job(id)
-  if not was or not j or (slots[lane] or 1) < 1 or j.c[C_CONTROL] ~= 'a' then return nil end
+  if not was or not j or (slots[lane] or 1) < 1 or j.c[C_CONTROL] ~= 'a' or j.s[S_RECHECK] then return nil end
   local state, idx, at, wait, released, till, more = unmsg(was)
   if more or state ~= 'q' or till <= now or at ~= inc then return nil end
 

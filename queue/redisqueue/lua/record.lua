@@ -216,12 +216,13 @@ local function quick(c, q)
   end
   local to
   if sum[8] then
-    local _, inc, revoked, deleted, dup, epoch, active, gateway, transport, due, n, base, sent, cancelmsg, slots, list = unmsg_first(v, 15)
+    local _, inc, revoked, deleted, dup, epoch, active, gateway, transport, due, n, base, sent, cancelmsg, slots, list, due_at = unmsg_first(v, 16)
     if cancelmsg > sent or #list ~= 2 or list[1] ~= id or #first_page(q) > 0 then return nil end
     is = sum[8]
     to = pack(is, idx, at, 0, released, till, leased, deliveries, 0, 0, '', accepted, gen, pos, last, started or 0, now,
       sum[9], sum[10], sum[11], sum[12], out or 0, err or 0, inline or '')
-    push(own_set, c[1], pack(inc, revoked, deleted, dup, epoch, active, gateway, transport, due, n, base, sent, cancelmsg, slots, {}))
+    local own = pack(inc, revoked, deleted, dup, epoch, active, gateway, transport, due, n, base, sent, cancelmsg, slots, {})
+    push(own_set, c[1], due_at and own .. pack(due_at) or own)
     push(unleases, key)
     if now > j.c[C_LAST] then j.c[C_LAST] = now end
   else

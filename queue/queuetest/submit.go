@@ -36,6 +36,7 @@ func submitScenarios() []scenario {
 			n.Job.Spec = queue.Spec{
 				Name: "näme", User: "www-data", Env: map[string]string{"A": "1", "B": "line\nbreak"}, Dir: "/srv", Lane: "batch", Priority: -7,
 				NotBefore: e.now().Add(time.Hour).Truncate(time.Millisecond), PickupTimeout: 3 * time.Hour, RunTimeout: 90 * time.Second, OutputLimit: 12345, Grace: 3 * time.Second,
+				Offline: queue.OfflineSkip, SupersedeKey: "kéy of: ann", Recheck: "role in (web),!retired",
 			}
 			n.Job.RerunOf, n.Job.CreatedBy, n.Job.Selection = old, "ann@example.com", "role in (web)"
 			n.Script = slices.Concat([]byte("#!/bin/sh\n\x00\xff"), bytes.Repeat([]byte("x"), 100_000))
@@ -53,6 +54,7 @@ func submitScenarios() []scenario {
 			text := func(j queue.Job) string {
 				s := j.Spec
 				return fmt.Sprint(j.ID, s.Name, s.User, s.Dir, s.Lane, s.Priority, s.PickupTimeout, s.RunTimeout, s.OutputLimit, s.Grace,
+					s.Offline, s.SupersedeKey, s.Recheck,
 					j.ScriptSize, j.ScriptSHA256, j.CreatedBy, j.RerunOf, j.Selection, j.Targets, j.Control)
 			}
 			n.Job.Targets, n.Job.Control = 2, queue.Active

@@ -248,15 +248,18 @@ func (t *tx) own(c *queue.Claim, p *peer, prior process) error {
 			superseded = optText(b)
 		}
 	}
-	due := opt{}
+	var due, dueService opt
 	if c.Transport == queue.TransportPoll {
-		due = some(t.now.Add(c.Due).UnixMilli())
+		var err error
+		if due, dueService, err = t.dueIn(c.Due); err != nil {
+			return err
+		}
 	}
 	t.forget(p)
 	if _, err := t.exec(`INSERT OR REPLACE INTO session (host, epoch, gateway, transport, since, due_at, n, given, slots,
-		agent_version, boot_id, generation, nonce, superseded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		agent_version, boot_id, generation, nonce, superseded, due_service) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		p.n, p.epoch+1, c.Gateway, string(c.Transport), t.now, due, p.msgs, p.msgs, toJSON(c.Slots),
-		c.AgentVersion, c.BootID, c.Generation, c.Nonce, superseded); err != nil {
+		c.AgentVersion, c.BootID, c.Generation, c.Nonce, superseded, dueService); err != nil {
 		return err
 	}
 	facts := string(toJSON(c.Facts))
@@ -308,7 +311,7 @@ func (t *tx) endSession(p *peer) error {
 		return nil
 	}
 	t.forget(p)
-	_, err := t.exec(`UPDATE session SET gateway = '', since = ?, due_at = NULL WHERE host = ?`, t.now, p.n)
+	_, err := t.exec(`UPDATE session SET gateway = '', since = ?, due_at = NULL, due_service = NULL WHERE host = ?`, t.now, p.n)
 	return err
 }
 

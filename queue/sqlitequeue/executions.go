@@ -86,18 +86,22 @@ func readRow(c *sqlite.Conn, job queue.JobID, host queue.HostID) (r *row, output
 	if err != nil {
 		return nil, false, err
 	}
+	if r, err = rowOf(c, j, host); err == nil && r == nil {
+		err = queue.Errorf(queue.NotFound, "host %.140q: not among the targets of job %s", string(host), job)
+	}
+	return r, gone, err
+}
+
+// rowOf finds a host's execution of a job; nil if there is none.
+func rowOf(c *sqlite.Conn, j *jobInfo, host queue.HostID) (r *row, err error) {
 	err = query(c, func(st *sqlite.Stmt) error {
 		r = new(row)
 		return r.scan(st)
 	}, `SELECT `+rowColumns+` FROM host h CROSS JOIN execution x WHERE h.id = ? AND x.host = h.n AND x.id BETWEEN ? AND ?`, host, firstID(j.n), lastID(j.n))
-	if err == nil && r == nil {
-		err = queue.Errorf(queue.NotFound, "host %.140q: not among the targets of job %s", string(host), job)
+	if err == nil && r != nil {
+		r.identify(j, host)
 	}
-	if err != nil {
-		return nil, false, err
-	}
-	r.identify(j, host)
-	return r, gone, nil
+	return r, err
 }
 
 // Targets gives the targets from an ordinal on.

@@ -106,6 +106,9 @@ func (t *tx) release(d *drive, from, to int64) (released int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if j.eachHost() {
+		return t.releaseEach(j, from, to)
+	}
 	h := queue.Held{Execution: queue.Execution{State: queue.Planned}}
 	h.Release(j.spec, t.now)
 	r := row{Held: h}

@@ -21,7 +21,8 @@ type peer struct {
 	epoch     int64 // 0 = never had a session
 	gateway   string
 	transport queue.Transport
-	due       opt
+	due       opt // a poll's, and the same in service time
+	dueServed opt
 	msgs      int64 // number of the last message
 	given     int64
 	slots     map[queue.Lane]int // as declared; not to be changed
@@ -43,11 +44,11 @@ func (t *tx) peer(id queue.HostID) (p *peer, err error) {
 		p = &peer{
 			n: st.ColumnInt64(0), id: queue.HostID(st.ColumnText(12)), incarnation: st.ColumnInt64(1), revoked: st.ColumnBool(2), deleted: st.ColumnBool(3),
 			epoch: st.ColumnInt64(4), gateway: st.ColumnText(5), transport: queue.Transport(st.ColumnText(6)), due: colOpt(st, 7),
-			msgs: st.ColumnInt64(8), given: st.ColumnInt64(9), duplicate: !st.ColumnIsNull(11),
+			msgs: st.ColumnInt64(8), given: st.ColumnInt64(9), duplicate: !st.ColumnIsNull(11), dueServed: colOpt(st, 13),
 		}
 		p.slots, err = slotsOf(st.ColumnText(10))
 		return err
-	}, `SELECT h.n, h.incarnation, h.revoked, h.deleted, s.epoch, s.gateway, s.transport, s.due_at, s.n, s.given, s.slots, s.duplicate_since, h.id
+	}, `SELECT h.n, h.incarnation, h.revoked, h.deleted, s.epoch, s.gateway, s.transport, s.due_at, s.n, s.given, s.slots, s.duplicate_since, h.id, s.due_service
 		FROM host h LEFT JOIN session s ON s.host = h.n WHERE h.id = ?`, id)
 	if err != nil || p == nil {
 		return nil, err

@@ -120,7 +120,11 @@ func (s *Store) Subscribe(ctx context.Context, gateway string, fn func(queue.Hin
 // Alive says that the gateway lives, for ttl.
 func (s *Store) Alive(ctx context.Context, gateway string, ttl time.Duration) error {
 	return s.write(ctx, 1, func(t *tx) error {
-		_, err := t.exec(`INSERT OR REPLACE INTO gateway VALUES (?, ?)`, gateway, t.now.Add(ttl))
+		service, err := t.service(ttl)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(`INSERT OR REPLACE INTO gateway VALUES (?, ?, ?)`, gateway, t.now.Add(ttl), service)
 		return err
 	})
 }

@@ -12,7 +12,8 @@ import (
 const jobColumns = `j.id, j.control, j.name, j.lane, j.priority, j.not_before, j.pickup_timeout, j.run_timeout, j.grace, j.output_limit,
 	j.run_as, j.dir, j.script_size, j.script_sha256, j.created_at, j.created_by, j.rerun_of, j.selection, j.targets,
 	y.env, p.finished_at, p.planned, p.queued, p.leased, p.accepted, p.running, p.succeeded, p.failed, p.timed_out,
-	p.cancelled, p.expired, p.rejected, p.lost, j.n`
+	p.cancelled, p.expired, p.rejected, p.lost, j.n,
+	j.offline, j.recheck, (SELECT key FROM supersede_key k WHERE k.n = j.supersede_key)`
 
 const jobTables = ` FROM job j JOIN progress p ON p.job = j.n JOIN job_payload y ON y.job = j.n `
 
@@ -25,6 +26,7 @@ func readJob(st *sqlite.Stmt) (queue.JobStatus, error) {
 				Name: st.ColumnText(2), Lane: queue.Lane(st.ColumnText(3)), Priority: st.ColumnInt(4), NotBefore: colTime(st, 5),
 				PickupTimeout: colDuration(st, 6), RunTimeout: colDuration(st, 7), Grace: colDuration(st, 8), OutputLimit: st.ColumnInt64(9),
 				User: st.ColumnText(10), Dir: st.ColumnText(11), Env: env,
+				Offline: queue.OfflinePolicy(st.ColumnText(34)), Recheck: st.ColumnText(35), SupersedeKey: st.ColumnText(36),
 			},
 			ScriptSize: st.ColumnInt64(12), ScriptSHA256: st.ColumnText(13), CreatedAt: colTime(st, 14), CreatedBy: st.ColumnText(15),
 			RerunOf: queue.JobID(st.ColumnText(16)), Selection: st.ColumnText(17), Targets: st.ColumnInt(18),
@@ -117,7 +119,7 @@ func jobNumber(c *sqlite.Conn, id queue.JobID) (n int64, err error) {
 
 // readInfo is tx.job for readers.
 func readInfo(c *sqlite.Conn, id queue.JobID) (j *jobInfo, outputGone bool, err error) {
-	_, err = one(c, func(st *sqlite.Stmt) { j, outputGone = readJobInfo(st), st.ColumnBool(10) },
+	_, err = one(c, func(st *sqlite.Stmt) { j, outputGone = readJobInfo(st), st.ColumnBool(jobInfoWidth) },
 		`SELECT `+jobInfoColumns+`, output_gone FROM job JOIN progress ON job = n WHERE id = ? AND visible = 1`, id)
 	if err == nil && j == nil {
 		err = jobNotFound(id)

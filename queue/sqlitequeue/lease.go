@@ -62,35 +62,61 @@ func (t *tx) lease(f *queue.Fetch) (got queue.Fetched, err error) {
 	if err != nil {
 		return got, err
 	}
-	for _, l := range lanes {
-		free := queue.SlotsIn(p.slots, l.name) - len(l.flying)
-		for _, r := range l.queued {
-			if !r.Deliverable(t.now) { // past DeliverUntil
-				r.Expire(t.now)
-				if err := t.save(r); err != nil {
-					return got, err
-				}
-				continue
-			}
-			if free <= 0 {
-				break
-			}
-			if len(got.Deliveries) >= f.Max {
-				got.More = true
-				break
-			}
-			free--
-			got.N++
-			r.Held.Lease(newToken(), t.now)
-			r.n, r.lapse = got.N, lapse
-			if err := t.saveLease(r); err != nil {
+	for i := range lanes {
+		l := &lanes[i]
+		for again := true; again; {
+			if again, err = t.fill(p, l, f.Max, lapse, &got); err != nil {
 				return got, err
 			}
-			got.InHand++
-			got.Deliveries = append(got.Deliveries, queue.Delivery{N: r.n, Execution: r.Execution, Token: r.Token})
+			if again = again && l.partly; again {
+				if l.queued, err = t.due(p, l.name, l.free(p)); err != nil {
+					return got, err
+				}
+			}
 		}
 	}
 	return got, t.fetched(f, p, &got)
+}
+
+// fill leases what is queued in a lane into its free slots, up to want deliveries in all. short tells that a slot
+// stayed free for what turned out to be withdrawn.
+func (t *tx) fill(p *peer, l *laneWork, want int, lapse int64, got *queue.Fetched) (short bool, err error) {
+	for _, r := range l.queued {
+		if !r.Deliverable(t.now) { // past DeliverUntil
+			r.Expire(t.now)
+			if err := t.save(r); err != nil {
+				return false, err
+			}
+			continue
+		}
+		if l.free(p) <= 0 {
+			return false, nil
+		}
+		if len(got.Deliveries) >= want {
+			got.More = true
+			return false, nil
+		}
+		if r.job.spec.Recheck != "" {
+			gone, err := t.unselected(p, r)
+			if err != nil {
+				return false, err
+			}
+			if gone {
+				short = true
+				continue
+			}
+		}
+		l.leased++
+		got.N++
+		r.Held.Lease(newToken(), t.now)
+		r.n, r.lapse = got.N, lapse
+		if err := t.saveLease(r); err != nil {
+			return false, err
+		}
+		got.InHand++
+		got.Deliveries = append(got.Deliveries, queue.Delivery{N: r.n, Execution: r.Execution, Token: r.Token})
+	}
+	return short, nil
 }
 
 // fetched keeps what a Lease says of the session: numbers given, the gateway
@@ -100,24 +126,27 @@ func (t *tx) fetched(f *queue.Fetch, p *peer, got *queue.Fetched) error {
 	if len(got.Deliveries) > 0 && got.More {
 		given = max(p.given, got.Deliveries[len(got.Deliveries)-1].N)
 	}
-	due := p.due
+	due, served := p.due, p.dueServed
 	if p.transport == queue.TransportPoll && f.Due > 0 {
-		due = some(t.now.Add(f.Due).UnixMilli())
+		var err error
+		if due, served, err = t.dueIn(f.Due); err != nil {
+			return err
+		}
 	}
 	gateway := p.gateway
 	if f.Gateway != "" {
 		gateway = f.Gateway
 	}
 	moved := gateway != p.gateway
-	if !moved && got.N == p.msgs && given == p.given && due == p.due {
+	if !moved && got.N == p.msgs && given == p.given && due == p.due && served == p.dueServed {
 		return nil
 	}
-	p.msgs, p.given, p.due, p.gateway = got.N, given, due, gateway
+	p.msgs, p.given, p.due, p.dueServed, p.gateway = got.N, given, due, served, gateway
 	if moved {
-		_, err := t.exec(`UPDATE session SET n = ?, given = ?, due_at = ?, gateway = ? WHERE host = ?`, got.N, given, due, gateway, p.n)
+		_, err := t.exec(`UPDATE session SET n = ?, given = ?, due_at = ?, due_service = ?, gateway = ? WHERE host = ?`, got.N, given, due, served, gateway, p.n)
 		return err
 	}
-	_, err := t.exec(`UPDATE session SET n = ?, given = ?, due_at = ? WHERE host = ?`, got.N, given, due, p.n)
+	_, err := t.exec(`UPDATE session SET n = ?, given = ?, due_at = ?, due_service = ? WHERE host = ?`, got.N, given, due, served, p.n)
 	return err
 }
 
@@ -142,6 +171,13 @@ type laneWork struct {
 	name   queue.Lane
 	flying []*row
 	queued []*row
+	partly bool // there may be more in the queue
+	leased int  // by this call
+}
+
+// free is how many slots of the lane are.
+func (l *laneWork) free(p *peer) int {
+	return queue.SlotsIn(p.slots, l.name) - len(l.flying) - l.leased
 }
 
 // work reads what a Lease of up to want deliveries needs, by lane in the order
@@ -187,7 +223,7 @@ func (t *tx) workByLane(p *peer, want int) ([]laneWork, error) {
 	}
 	lanes := make([]laneWork, 0, len(names))
 	for _, name := range names {
-		l := laneWork{name: name}
+		l := laneWork{name: name, partly: true}
 		if l.flying, err = t.lane(p, name, turnFlying, turnFlying, maxLive); err != nil {
 			return nil, err
 		}
@@ -224,9 +260,9 @@ func (t *tx) due(p *peer, l queue.Lane, limit int) ([]*row, error) {
 			}
 			ended++
 		}
-		if ended < len(rows) || len(rows) == 0 {
+		if left := len(rows) - ended; left >= limit || len(rows) < max(limit, page) {
 			rows = slices.DeleteFunc(rows, func(r *row) bool { return r.State != queue.Queued })
-			return rows[:min(limit, len(rows))], nil
+			return rows[:min(limit, left)], nil
 		}
 	}
 }

@@ -173,11 +173,17 @@ func (s *Store) remove(t *tx, job int64, record bool) (n int, done bool, err err
 		_, err := t.exec(`UPDATE progress SET output_gone = 2 WHERE job = ?`, job)
 		return n / 10, true, err
 	}
-	n, err = t.exec(`DELETE FROM execution WHERE id IN (SELECT id FROM execution WHERE id BETWEEN ? AND ? LIMIT CAST(? AS INT))`, firstID(job), lastID(job), recordPiece)
+	if err := t.forgetNewest(job, recordPiece); err != nil {
+		return n, false, err
+	}
+	n, err = t.exec(`DELETE FROM execution WHERE id IN (SELECT id FROM execution WHERE id BETWEEN ? AND ? ORDER BY id LIMIT CAST(? AS INT))`, firstID(job), lastID(job), recordPiece)
 	if err != nil || n == recordPiece {
 		return n, false, err
 	}
 	t.cache.drop(job)
+	if err := t.forgetKey(job); err != nil {
+		return n, false, err
+	}
 	for _, sql := range [...]string{
 		`DELETE FROM idempotency WHERE job = ?`, `DELETE FROM job_payload WHERE job = ?`, `DELETE FROM progress WHERE job = ?`, `DELETE FROM job WHERE n = ?`,
 	} {

@@ -258,12 +258,17 @@ func (t *tx) insertJob(n *queue.NewJob, j *queue.Job) (number int64, err error) 
 	if err := t.freeNames(j.ID, n.IdempotencyKey); err != nil {
 		return 0, err
 	}
+	key, err := t.keyOf(j)
+	if err != nil {
+		return 0, err
+	}
 	p := &j.Spec
 	if _, err := t.exec(`INSERT INTO job (id, visible, control, name, lane, priority, not_before, pickup_timeout, run_timeout, grace,
-		output_limit, run_as, dir, script_size, script_sha256, created_at, created_by, rerun_of, selection, targets)
-		VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		output_limit, run_as, dir, script_size, script_sha256, created_at, created_by, rerun_of, selection, targets,
+		offline, recheck, supersede_key) VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		j.ID, string(j.Control), p.Name, p.Lane, p.Priority, p.NotBefore, p.PickupTimeout, p.RunTimeout, p.Grace,
-		p.OutputLimit, p.User, p.Dir, j.ScriptSize, j.ScriptSHA256, j.CreatedAt, j.CreatedBy, j.RerunOf, j.Selection, j.Targets); err != nil {
+		p.OutputLimit, p.User, p.Dir, j.ScriptSize, j.ScriptSHA256, j.CreatedAt, j.CreatedBy, j.RerunOf, j.Selection, j.Targets,
+		string(p.Offline), p.Recheck, key); err != nil {
 		return 0, err
 	}
 	number = t.c.LastInsertRowID()

@@ -32,7 +32,11 @@ func (s *Store) Sweep(ctx context.Context, budget int, keep queue.Retention) (su
 				if err := t.forgetTokens(sweepStep); err != nil {
 					return err
 				}
-				if _, err := t.exec(`DELETE FROM gateway WHERE alive_until < ?`, t.now.Add(-gatewayKept)); err != nil {
+				service, err := t.service(0)
+				if err != nil {
+					return err
+				}
+				if _, err := t.exec(`DELETE FROM gateway WHERE alive_until < ? AND alive_service < ?`, t.now.Add(-gatewayKept), service); err != nil {
 					return err
 				}
 			}
@@ -47,6 +51,7 @@ func (s *Store) Sweep(ctx context.Context, budget int, keep queue.Retention) (su
 		sum.Lapsed += step.Lapsed
 		sum.Expired += step.Expired
 		sum.Due += step.Due
+		sum.Skipped += step.Skipped
 		sum.Lost += step.Lost
 		sum.Ended += step.Ended
 		budget -= n
@@ -129,7 +134,7 @@ func (t *tx) lapse(d dueExecution, sum *queue.Swept) error {
 	return t.hintIfWaiting(&peer{n: r.host, id: d.host, gateway: d.gateway}, r.Lane)
 }
 
-// wake queues what came due, and ends what was not picked up.
+// wake queues what came due, or skips it, and ends what was not picked up.
 func (t *tx) wake(d dueExecution, sum *queue.Swept) error {
 	r, err := t.byID(d.hostExecution)
 	if err != nil {
@@ -137,10 +142,20 @@ func (t *tx) wake(d dueExecution, sum *queue.Swept) error {
 	}
 	if r.Expire(t.now); r.State == queue.Expired {
 		sum.Expired++
-	} else {
-		sum.Due++
-		t.hint(d.gateway, d.host)
+		return t.save(r)
 	}
+	if r.job.spec.Offline == queue.OfflineSkip {
+		skip, err := t.offline(r.host)
+		if err != nil {
+			return err
+		}
+		if skip {
+			sum.Skipped++
+			return t.withdraw(r, queue.WhyOffline)
+		}
+	}
+	sum.Due++
+	t.hint(d.gateway, d.host)
 	return t.save(r)
 }
 

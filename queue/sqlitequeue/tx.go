@@ -44,12 +44,16 @@ type cache struct {
 	clock *queue.ServiceClock
 }
 
-// jobInfo is what verbs need of a job; it never changes.
+// jobInfo is what verbs need of a job; what is stored of it never changes.
 type jobInfo struct {
 	n       int64
 	id      queue.JobID
-	spec    queue.Spec // lane, priority, times and output limit only
+	spec    queue.Spec // lane, priority, times, output limit, offline and recheck only
 	visible bool
+
+	createdAt time.Time
+	key       int64          // that it supersedes by; 0 = none
+	selector  queue.Selector // spec.Recheck, once it was needed
 }
 
 // Bounds of the cache. A peer takes about 300 bytes.
@@ -214,13 +218,17 @@ func (t *tx) service(d time.Duration) (int64, error) {
 	return (k.At(t.now) + d).Milliseconds(), err
 }
 
-const jobInfoColumns = `n, id, lane, priority, not_before, pickup_timeout, run_timeout, grace, visible, output_limit`
+const jobInfoColumns = `n, id, lane, priority, not_before, pickup_timeout, run_timeout, grace, visible, output_limit,
+	offline, recheck, created_at, supersede_key`
+
+const jobInfoWidth = 14 // columns
 
 func readJobInfo(st *sqlite.Stmt) *jobInfo {
 	return &jobInfo{n: st.ColumnInt64(0), id: queue.JobID(st.ColumnText(1)), spec: queue.Spec{
 		Lane: queue.Lane(st.ColumnText(2)), Priority: st.ColumnInt(3), NotBefore: colTime(st, 4),
 		PickupTimeout: colDuration(st, 5), RunTimeout: colDuration(st, 6), Grace: colDuration(st, 7), OutputLimit: st.ColumnInt64(9),
-	}, visible: st.ColumnBool(8)}
+		Offline: queue.OfflinePolicy(st.ColumnText(10)), Recheck: st.ColumnText(11),
+	}, visible: st.ColumnBool(8), createdAt: colTime(st, 12), key: st.ColumnInt64(13)}
 }
 
 // job finds a visible job by its id; nil if there is none.

@@ -48,7 +48,11 @@ func (g *Gateway) showExecution(w http.ResponseWriter, r *http.Request, _ caller
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, apiExecution(x))
+	one := []api.Execution{apiExecution(x)}
+	if err := g.explain(r.Context(), job, one); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, one[0])
 }
 
 func (g *Gateway) states(w http.ResponseWriter, r *http.Request, _ caller) error {
@@ -156,8 +160,8 @@ func (g *Gateway) rerunJob(w http.ResponseWriter, r *http.Request, c caller) err
 	if err != nil {
 		return err
 	}
-	spec := job.Spec
-	spec.NotBefore = time.Time{} // to run again is meant now
+	spec := job.Spec.WithDefaults() // of a job that an older version stored
+	spec.NotBefore = time.Time{}    // to run again is meant now
 	n := queue.NewJob{Script: script, Targets: targets, Job: queue.Job{
 		Spec: spec, CreatedBy: c.operator.Subject, RerunOf: id, Selection: "hosts",
 	}}

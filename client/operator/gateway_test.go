@@ -275,7 +275,8 @@ func TestFollowThroughCuts(t *testing.T) {
 func TestRealGateway(t *testing.T) {
 	s := newSite(t, "web1", "web2", "web3")
 	c, ctx := s.client(s.addr), t.Context()
-	req := api.JobRequest{Name: "n", Script: "#!/bin/sh\nexit 7\n", Selector: "role=web", RunTimeout: api.Duration(time.Minute)}
+	req := api.JobRequest{Name: "n", Script: "#!/bin/sh\nexit 7\n", Selector: "role=web", RunTimeout: api.Duration(time.Minute),
+		Offline: "wait", SupersedeKey: "k", Recheck: true}
 	job, err := c.SubmitWithKey(ctx, "key", req)
 	if err != nil || job.Targets != 3 {
 		t.Fatalf("Submit: %+v %v", job, err)
@@ -294,7 +295,8 @@ func TestRealGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	full, err := c.Job(ctx, job.ID, JobOptions{Script: true, Wait: time.Millisecond})
-	if err != nil || full.Script != "#!/bin/sh\nexit 7\n" || full.Done != 2 || full.Failed != 1 || full.Outstanding != 1 {
+	if err != nil || full.Script != "#!/bin/sh\nexit 7\n" || full.Done != 2 || full.Failed != 1 || full.Outstanding != 1 ||
+		full.Offline != "wait" || full.SupersedeKey != "k" || full.Recheck != "role=web" {
 		t.Errorf("Job: %+v %v", full, err)
 	}
 	if states, err := c.States(ctx, job.ID); err != nil || string(states) != "sfq" {
@@ -339,7 +341,28 @@ func TestRealGateway(t *testing.T) {
 	if err != nil || again.Targets != 1 || again.RerunOf != job.ID {
 		t.Errorf("Rerun: %+v %v", again, err)
 	}
-	if a, err := c.Cancel(ctx, job.ID, api.Selection{}); err != nil || a.Cancelled != 1 {
+	x, err := c.Execution(ctx, job.ID, "web3")
+	if err != nil || x.Why == nil || x.Why.Code != "never_seen" || x.Why.Since == nil || queued[0].Why == nil || *queued[0].Why.Since != *x.Why.Since {
+		t.Errorf("Execution: %+v %v", x, err)
+	}
+	for x, err := range c.Executions(ctx, ExecutionQuery{Job: job.ID, Why: true, Limit: 2}) {
+		if err != nil || (x.Why != nil) != (x.Host == "web3") {
+			t.Errorf("why: %+v %v", x, err)
+		}
+	}
+	if a, err := c.PurgeHost(ctx, "web3", false); err != nil || a != (api.Cancellation{Cancelled: 1}) {
+		t.Errorf("PurgeHost: %+v %v", a, err)
+	}
+	if _, err := c.PurgeHost(ctx, "nohost", true); !IsProblem(err, "not_found") {
+		t.Errorf("PurgeHost of an unknown host: %v", err)
+	}
+	if a, err := c.Cancel(ctx, job.ID, api.Selection{Selector: new("role=db")}); !IsProblem(err, "invalid") {
+		t.Errorf("Cancel by a selector that matches none: %+v %v", a, err)
+	}
+	if a, err := c.Cancel(ctx, job.ID, api.Selection{}); err != nil || a != (api.Cancellation{}) {
+		t.Errorf("Cancel of what has ended: %+v %v", a, err)
+	}
+	if a, err := c.Cancel(ctx, again.ID, api.Selection{Selector: new("role=web")}); err != nil || a.Cancelled != 1 {
 		t.Errorf("Cancel: %+v %v", a, err)
 	}
 	one := "1"

@@ -235,18 +235,32 @@ func (o *outputAnswer) follow(ctx context.Context, x queue.Execution, rng byteRa
 // ended.
 const MaxFollow = time.Hour
 
-// drain writes all that is stored now, and flushes. Its error says that the reader has gone.
+// outputAgain is the pause after a reading that the store didn't answer.
+const outputAgain = time.Second
+
+// drain writes all that is stored now, and flushes. Where the store doesn't answer it asks again until ctx ends: perhaps nothing
+// changes any more that would be a reason to. Its error says that the reader has gone.
 func (o *outputAnswer) drain(ctx context.Context) error {
 	for {
 		piece, err := o.read(ctx, outputRead)
 		if queue.CodeOf(err) == queue.NotFound {
 			o.cut(err) // deleted meanwhile
 		}
-		if err != nil || len(piece) == 0 {
-			return o.flush() // what the store doesn't give now it gives later
+		if err == nil && len(piece) > 0 {
+			if err := o.write(piece); err != nil {
+				return err
+			}
+			continue
 		}
-		if err := o.write(piece); err != nil {
-			return err
+		if flushed := o.flush(); err == nil || flushed != nil {
+			return flushed
+		}
+		again := time.NewTimer(outputAgain)
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return nil
 		}
 	}
 }

@@ -254,6 +254,41 @@ func TestFollowIsCutNotEnded(t *testing.T) {
 	p.ends(0, 0)
 }
 
+// forgetful fails to give output for some readings.
+type forgetful struct {
+	queue.Store
+	fails atomic.Int64
+}
+
+func (s *forgetful) Output(ctx context.Context, q queue.OutputQuery) ([]queue.Chunk, error) {
+	if s.fails.Add(-1) >= 0 {
+		return nil, &queue.Error{Code: queue.Unavailable, Message: "the store is away"}
+	}
+	return s.Store.Output(ctx, q)
+}
+
+// A reading that fails is done again, though nothing happens to the execution that would be a reason to: neither
+// while it is silent, nor at its end, where what is missing would look like a loss.
+func TestFollowReadsAgain(t *testing.T) {
+	store := &forgetful{Store: newStore(t)}
+	b := newBedOn(t, store, newSigner(t), nil)
+	job, p := b.running("web-1")
+	p.says(wire.Stdout, "one\n")
+	store.fails.Store(1)
+	f := b.follow(t, outputPath(job, "web-1")+"?follow=true", b.operator(), "")
+	f.line("one\n")
+	store.fails.Store(1)
+	p.says(wire.Stdout, "two\n")
+	p.ends(0, 0)
+	f.line("two\n")
+	if err := f.end(); err != nil {
+		t.Error(err)
+	}
+	if store.fails.Load() >= 0 {
+		t.Error("no reading has failed")
+	}
+}
+
 // counted counts the readings of executions.
 type counted struct {
 	queue.Store

@@ -18,14 +18,15 @@ import (
 // memRunner runs scripts without processes, and outlives agents like
 // supervisors do. Its scripts are words: out:TEXT, err:TEXT, sleep:MS, deaf (to TERM), exit:N.
 type memRunner struct {
-	mu      sync.Mutex // guards the following, and the fields of scripts
-	scripts map[string]*memScript
-	starts  map[string]int // by the name of the directory
-	removed map[string]bool
-	wg      sync.WaitGroup
-	refuse  error // of the next Start
-	stuck   bool  // Start blocks until its ctx ends, and starts nothing
-	blind   int   // how often Attach still fails, as without a descriptor
+	mu       sync.Mutex // guards the following, and the fields of scripts
+	scripts  map[string]*memScript
+	starts   map[string]int // by the name of the directory
+	removed  map[string]bool
+	wg       sync.WaitGroup
+	refuse   error           // of the next Start
+	stuck    bool            // Start blocks until its ctx ends, and starts nothing
+	starting func(id string) // called by each Start before anything else; it may be nil
+	blind    int             // how often Attach still fails, as without a descriptor
 }
 
 func newMemRunner() *memRunner {
@@ -50,6 +51,9 @@ type memProcess struct {
 }
 
 func (r *memRunner) Start(ctx context.Context, dir string, spec runner.Spec) (runner.Process, error) {
+	if r.starting != nil {
+		r.starting(filepath.Base(dir))
+	}
 	r.mu.Lock()
 	refuse, stuck := r.refuse, r.stuck
 	r.refuse = nil

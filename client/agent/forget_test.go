@@ -46,7 +46,7 @@ func TestForgottenTokenIsRefused(t *testing.T) {
 			}
 			g.agent.Deliver(m)
 			synctest.Wait()
-			if e, _ := g.agent.journal.get(id); !e.Forgotten {
+			if e := g.onDisk(id); !e.Forgotten {
 				t.Fatalf("journal: %+v", e)
 			}
 			g.restart()

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -25,7 +26,7 @@ func (g *gate) connect() {
 	g.mu.Lock()
 	g.dead, g.lose, g.loseNext = false, g.loseNext, ""
 	g.n++
-	w := &wire.Welcome{Session: g.n, N: g.n, Time: time.Now().UnixMilli(), Credit: g.credit}
+	w := &wire.Welcome{Session: g.n, N: g.n, Time: g.now().UnixMilli(), Credit: g.credit}
 	claim := &queue.Claim{Generation: hello.Generation, Position: hello.Position}
 	for _, id := range g.order {
 		j := g.jobs[id]
@@ -35,7 +36,7 @@ func (g *gate) connect() {
 				in = &queue.InHand{Execution: queue.ExecutionID(id), Token: x.Token, Seq: x.Seq}
 			}
 		}
-		if ack, tell := j.Hello(claim, in, time.Now()); tell {
+		if ack, tell := j.Hello(claim, in, g.now()); tell {
 			w.Executions = append(w.Executions, wire.Resume{Execution: id, Stored: ack.Stored, Verdict: wire.Verdict(ack.Verdict), Reason: ack.Reason})
 		}
 	}
@@ -45,6 +46,27 @@ func (g *gate) connect() {
 	g.stop = cancel
 	g.pump.Go(func() { g.run(ctx) })
 	g.deliver()
+}
+
+// now is the gateway's time.
+func (g *gate) now() time.Time { return time.Now().Add(g.ahead) }
+
+// onDisk gives what the journal has of an execution on the disk for certain: what a power failure leaves.
+func (g *gate) onDisk(id string) Entry {
+	j := g.agent.journal
+	j.mu.Lock()
+	synced := j.synced
+	j.mu.Unlock()
+	b, err := os.ReadFile(j.path)
+	if err != nil || int64(len(b)) < synced {
+		g.t.Errorf("the journal has %d bytes, %d were synced; %v", len(b), synced, err)
+		return Entry{}
+	}
+	c, err := parseJournal(b[:synced])
+	if err != nil {
+		g.t.Error(err)
+	}
+	return c.entries[id]
 }
 
 // cut ends the session. What is on the way is lost.
@@ -74,7 +96,7 @@ func (g *gate) deliver() {
 		used[j.Lane]++
 		g.tokens++
 		g.n++
-		j.Lease(fmt.Sprintf("token-%d", g.tokens), time.Now())
+		j.Lease(fmt.Sprintf("token-%d", g.tokens), g.now())
 		out = append(out, g.message(id))
 	}
 	g.mu.Unlock()
@@ -87,7 +109,7 @@ func (g *gate) message(id string) *wire.Job {
 	j := g.jobs[id]
 	return &wire.Job{
 		N: g.n, Execution: id, Token: j.Token, DeliverUntil: j.DeliverUntil.UnixMilli(),
-		Time: time.Now().UnixMilli(), Spec: j.spec,
+		Time: g.now().UnixMilli(), Spec: j.spec,
 	}
 }
 
@@ -101,6 +123,11 @@ func (g *gate) run(ctx context.Context) {
 		events, err := g.agent.Pull(ctx, credit-unacked, unacked == 0)
 		if err != nil {
 			return
+		}
+		for _, e := range events {
+			if a, ok := e.(*wire.Accepted); ok && g.onDisk(a.Execution).Execution == "" {
+				g.t.Errorf("%s was sent as accepted before that was on the disk", a.Execution)
+			}
 		}
 		g.mu.Lock()
 		if on := g.agent.Unacked(); len(events) > 1 || unacked > 0 {
@@ -146,7 +173,7 @@ func (g *gate) recordLocked(events []wire.Event) []*wire.Ack {
 	var acks []*wire.Ack
 	for _, id := range ids {
 		j := g.jobs[id]
-		ack, appended := j.Record(by[id], g.agent.journal.gen, time.Now())
+		ack, appended := j.Record(by[id], g.agent.journal.gen, g.now())
 		for _, e := range appended {
 			if e.Kind == queue.EventGap {
 				j.gaps++

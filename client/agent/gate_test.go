@@ -20,7 +20,8 @@ type gate struct {
 	t      testing.TB
 	dir    string
 	runner *memRunner
-	cfg    Config // what newAgent adds to
+	cfg    Config        // what newAgent adds to
+	ahead  time.Duration // of this host's clock is the gateway's
 
 	agent *Agent
 	pump  sync.WaitGroup
@@ -56,6 +57,11 @@ func newGate(t testing.TB) *gate {
 	g := &gate{
 		t: t, dir: t.TempDir(), runner: newMemRunner(), jobs: map[string]*job{}, credit: 1 << 20,
 		cfg: Config{Policy: always{}, BootID: "boot-1"},
+	}
+	g.runner.starting = func(id string) {
+		if g.onDisk(id).StartedAt == 0 {
+			t.Errorf("%s is started before its mark is on the disk", id)
+		}
 	}
 	g.newAgent()
 	return g
@@ -120,7 +126,7 @@ func (g *gate) submit(script string, change ...func(*wire.Spec)) string {
 	}
 	jobID, host, _ := id.Split()
 	j.Held = queue.Held{Execution: queue.Execution{
-		Job: jobID, Host: host, State: queue.Queued, Lane: queue.Lane(j.spec.Lane), DeliverUntil: time.Now().Add(24 * time.Hour),
+		Job: jobID, Host: host, State: queue.Queued, Lane: queue.Lane(j.spec.Lane), DeliverUntil: g.now().Add(24 * time.Hour),
 	}}
 	g.jobs[string(id)] = j
 	g.order = append(g.order, string(id))
@@ -130,7 +136,7 @@ func (g *gate) submit(script string, change ...func(*wire.Spec)) string {
 // cancel asks for the end of an execution, as an operator does.
 func (g *gate) cancel(id string) {
 	g.mu.Lock()
-	asked := g.jobs[id].Cancel("someone", time.Now())
+	asked := g.jobs[id].Cancel("someone", g.now())
 	g.n++
 	m := &wire.Cancel{N: g.n, Execution: id, Grace: g.jobs[id].spec.Grace}
 	g.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-
 	"strings"
 	"testing"
 	"testing/synctest"

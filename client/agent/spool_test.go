@@ -134,30 +134,57 @@ func TestGap(t *testing.T) {
 	})
 }
 
+// TestRecordsArePruned: by the gateway's time, whatever this host's clock says.
 func TestRecordsArePruned(t *testing.T) {
+	for _, ahead := range []time.Duration{0, -100 * time.Hour, 100 * time.Hour} {
+		bubble(t, func(t *testing.T, g *gate) {
+			g.ahead = ahead
+			id := g.submit("sleep:1800000 out:x") // so that records are looked through at half past
+			g.connect()
+			time.Sleep(23 * time.Hour)
+			other := g.submit("out:y")
+			g.deliver()
+			synctest.Wait()
+			if _, ok := g.agent.journal.get(id); !ok {
+				t.Errorf("%v: forgotten before deliver_until", ahead)
+			}
+			time.Sleep(105 * time.Minute) // to 45 minutes beyond
+			synctest.Wait()
+			if _, ok := g.agent.journal.get(id); !ok {
+				t.Errorf("%v: forgotten while a store that went back may deliver it anew", ahead)
+			}
+			time.Sleep(3 * time.Hour)
+			synctest.Wait()
+			if _, ok := g.agent.journal.get(id); ok {
+				t.Errorf("%v: remembered long after deliver_until", ahead)
+			}
+			if _, ok := g.agent.journal.get(other); !ok {
+				t.Errorf("%v: the other one was forgotten too", ahead)
+			}
+		})
+	}
+}
+
+// TestRecordsStayWithoutTheTime: an agent that has heard of no gateway doesn't know what is past, whatever its own
+// clock says.
+func TestRecordsStayWithoutTheTime(t *testing.T) {
 	bubble(t, func(t *testing.T, g *gate) {
 		id := g.submit("out:x")
 		g.connect()
 		synctest.Wait()
-		time.Sleep(23 * time.Hour)
-		other := g.submit("out:y")
-		g.deliver()
-		synctest.Wait()
-		if _, ok := g.agent.journal.get(id); !ok {
-			t.Error("forgotten before deliver_until")
-		}
-		time.Sleep(90 * time.Minute) // half an hour beyond
-		synctest.Wait()
-		if _, ok := g.agent.journal.get(id); !ok {
-			t.Error("forgotten while a store that went back may deliver it anew")
-		}
+		g.shut()
+		time.Sleep(48 * time.Hour)
+		g.newAgent()
 		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		if _, ok := g.agent.journal.get(id); !ok {
+			t.Error("forgotten")
+		}
+		g.connect()
+		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		if _, ok := g.agent.journal.get(id); ok {
 			t.Error("remembered long after deliver_until")
-		}
-		if _, ok := g.agent.journal.get(other); !ok {
-			t.Error("the other one was forgotten too")
 		}
 	})
 }

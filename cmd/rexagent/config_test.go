@@ -2,11 +2,15 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/cmd/program"
 )
 
@@ -55,6 +59,37 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("status %d: %s", code, p.err.String())
 			}
 		})
+	}
+}
+
+// TestCopiedState: a state directory that another machine's agent has used is refused.
+func TestCopiedState(t *testing.T) {
+	t.Parallel()
+	here := machineID()
+	if here == "" {
+		clienttest.Lacking(t, "tell machines apart: there is no /etc/machine-id")
+	}
+	s := newSite(t)
+	state := s.enrol("h")
+	own := s.run(state)
+	s.ends(s.submit("h", "true"), "h")
+	own.stop(syscall.SIGTERM)
+	path := filepath.Join(state, "journal")
+	journal := []byte(read(t, path))
+	// The journal's header is its first record: length, CRC-32C, JSON.
+	head := journal[16 : 16+binary.LittleEndian.Uint32(journal[8:])]
+	at := bytes.Index(head, []byte(here))
+	if at < 0 {
+		t.Fatalf("the journal doesn't name its machine: %s", head)
+	}
+	copy(head[at:], strings.Repeat("0", len(here)))
+	binary.LittleEndian.PutUint32(journal[12:], crc32.Checksum(head, crc32.MakeTable(crc32.Castagnoli)))
+	if err := os.WriteFile(path, journal, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := s.run(state)
+	if code := p.ended(); code != program.ExitFailed || !strings.Contains(p.err.String(), "another machine") {
+		t.Errorf("status %d: %s", code, p.err.String())
 	}
 }
 

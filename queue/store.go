@@ -79,6 +79,7 @@ type Jobs interface {
 // Expansion is the answer of Expand.
 type Expansion struct {
 	Released int  // by this call
+	Passed   int  // targets that this call came past without releasing them: ended by it, or before
 	Done     bool // nothing is left to expand
 	Busy     bool // another driver is on it; nothing was done
 }

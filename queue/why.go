@@ -113,11 +113,11 @@ func (s *Situation) whyQueued(j *JobStatus, now time.Time) Wait {
 	case s.Flying >= slots:
 		text := fmt.Sprintf("Behind job %s in %s, %s since %s", s.Held.Job, lane, s.Held.State, clock(s.Held.Since))
 		if s.Ahead > 0 {
-			text += fmt.Sprintf(", and %s more that come first", count(s.Ahead))
+			text += fmt.Sprintf(", and %s before it in the queue", count(s.Ahead))
 		}
 		return Wait{Code: WaitLane, Since: s.Held.Since, Behind: s.Held.Job, Ahead: s.Ahead, Text: text + "."}
 	case s.Ahead > 0:
-		return Wait{Code: WaitAhead, Behind: s.First.Job, Ahead: s.Ahead, Text: fmt.Sprintf("%s in %s come first, beginning with job %s.", count(s.Ahead), lane, s.First.Job)}
+		return Wait{Code: WaitAhead, Behind: s.First.Job, Ahead: s.Ahead, Text: s.textAhead(lane)}
 	case p.Transport == TransportPoll:
 		return Wait{Code: WaitPoll, Until: p.Due, Text: fmt.Sprintf("The host polls; its next poll is due by %s, in %s.", clock(p.Due), span(p.Due.Sub(now)))}
 	}
@@ -148,6 +148,13 @@ func (s *Situation) whyInFlight(j *JobStatus, now time.Time) Wait {
 		return Wait{Code: WaitHostAway, Since: gone, Until: limit, Text: fmt.Sprintf("Runs since %s as far as is known.%s", clock(x.StartedAt), away)}
 	}
 	return Wait{Code: WaitEnd, Since: x.StartedAt, Until: limit, Text: fmt.Sprintf("Runs since %s, %s; its time limit is %s.", clock(x.StartedAt), span(now.Sub(x.StartedAt)), clock(limit))}
+}
+
+func (s *Situation) textAhead(lane string) string {
+	if s.Ahead == 1 {
+		return fmt.Sprintf("Job %s comes first in %s.", s.First.Job, lane)
+	}
+	return fmt.Sprintf("%s jobs come first in %s, beginning with job %s.", count(s.Ahead), lane, s.First.Job)
 }
 
 // clock writes a moment to the second.

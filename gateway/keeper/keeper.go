@@ -160,7 +160,7 @@ func (k *Keeper) drive(ctx context.Context) {
 		k.report(ctx, "release a job's targets", err)
 		// On an error, or where another gateway drives, or where nothing can be released
 		// now, the next look takes the job up again if it is still open.
-		k.jobs.done(job, err == nil && !x.Done && !x.Busy && x.Released > 0)
+		k.jobs.done(job, err == nil && !x.Done && !x.Busy && x.Released+x.Passed > 0)
 	}
 }
 

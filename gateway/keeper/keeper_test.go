@@ -27,6 +27,7 @@ type scripted struct {
 	more    int
 	away    bool
 	repairs []string
+	passes  bool // targets end instead of being released
 	inStep  map[queue.JobID]int
 }
 
@@ -51,6 +52,9 @@ func (s *scripted) Expand(_ context.Context, job queue.JobID, driver string, max
 	s.steps = append(s.steps, job)
 	n := min(max, s.left[job])
 	s.left[job] -= n
+	if s.passes {
+		return queue.Expansion{Passed: n, Done: s.left[job] == 0}, nil
+	}
 	return queue.Expansion{Released: n, Done: s.left[job] == 0}, nil
 }
 
@@ -117,6 +121,24 @@ func TestSubmittedIsReleasedAtOnce(t *testing.T) {
 		s.left["a"] = 2500
 		s.mu.Unlock()
 		k.Submitted("a")
+		k.Submitted("a")
+		time.Sleep(10 * time.Millisecond)
+		if n := s.leftOf("a"); n != 0 {
+			t.Errorf("%d targets are left", n)
+		}
+	})
+}
+
+func TestWhatReleasesNothingGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted()
+		s.passes = true // as where all hosts are offline, and skipped
+		k, stop := running(t, s, Config{})
+		defer stop()
+		time.Sleep(time.Second)
+		s.mu.Lock()
+		s.left["a"] = 2500
+		s.mu.Unlock()
 		k.Submitted("a")
 		time.Sleep(10 * time.Millisecond)
 		if n := s.leftOf("a"); n != 0 {

@@ -51,6 +51,7 @@ func (s *twiceStore) Expand(ctx context.Context, job queue.JobID, driver string,
 		s.t.Errorf("Expand after Done: %+v", y)
 	}
 	y.Released += x.Released
+	y.Passed += x.Passed
 	return y, err
 }
 

@@ -55,13 +55,14 @@ func (s *Store) expand(ctx context.Context, id queue.JobID, commit row, maxHosts
 		return e, err
 	}
 	todo, left := info.share(cursors, maxHosts)
-	var mu sync.Mutex // guards e.Released and left
+	var mu sync.Mutex // guards e and left
 	err = each(len(todo), s.width, func(i int) error {
 		t := todo[i]
 		released, cursor, err := s.expandPart(ctx, info, t.p, t.from, t.to)
 		mu.Lock()
 		defer mu.Unlock()
 		e.Released += released
+		e.Passed += cursor - t.from - released
 		left += max(0, t.to-cursor)
 		return err
 	})

@@ -43,9 +43,8 @@ func (s *Store) Expand(ctx context.Context, job queue.JobID, driver string, limi
 	for {
 		var step queue.Expansion
 		var from, to int64 // executions that were queued lie between
-		var ended int
 		err := s.write(ctx, min(left, maxStep)+1, func(t *tx) error {
-			step, from, to, ended = queue.Expansion{}, 0, 0, 0
+			step, from, to = queue.Expansion{}, 0, 0
 			d, err := t.drive(job)
 			if err != nil {
 				return err
@@ -62,8 +61,8 @@ func (s *Store) Expand(ctx context.Context, job queue.JobID, driver string, limi
 				return t.drives(d, driver)
 			}
 			if d.control == queue.ControlStopped {
-				ended = min(left, maxStep)
-				if _, step.Done, err = t.cancelStep(d, ended); err != nil {
+				step.Passed = min(left, maxStep)
+				if _, step.Done, err = t.cancelStep(d, step.Passed); err != nil {
 					return err
 				}
 				return t.drives(d, driver)
@@ -72,7 +71,7 @@ func (s *Store) Expand(ctx context.Context, job queue.JobID, driver string, limi
 			if step.Released, err = t.release(d, from, to); err != nil {
 				return err
 			}
-			ended = int(to-from) + 1 - step.Released
+			step.Passed = int(to-from) + 1 - step.Released
 			d.next += int(to-from) + 1
 			d.open = d.next < d.targets
 			step.Done = !d.open
@@ -82,12 +81,13 @@ func (s *Store) Expand(ctx context.Context, job queue.JobID, driver string, limi
 			return x, err
 		}
 		x.Released += step.Released
+		x.Passed += step.Passed
 		x.Done, x.Busy = step.Done, step.Busy
 		if step.Released > 0 {
 			s.hintReleased(ctx, from, to)
 		}
-		left -= step.Released + ended
-		if x.Done || x.Busy || left <= 0 || step.Released+ended == 0 {
+		left -= step.Released + step.Passed
+		if x.Done || x.Busy || left <= 0 || step.Released+step.Passed == 0 {
 			return x, nil
 		}
 	}

@@ -74,6 +74,8 @@ func Run(t *testing.T, open Factory, tr Transport) {
 		"AcceptedTwice":    testAcceptedTwice,
 		"CancelRunning":    testCancelRunning,
 		"CancelLeased":     testCancelLeased,
+		"CancelAway":       testCancelAway,
+		"CancelUntold":     testCancelUntold,
 		"Repeated":         testRepeated,
 		"Rewind":           testRewind,
 		"Gap":              testGap,

@@ -183,39 +183,3 @@ func testLapse(t *testing.T, w *world) {
 		t.Errorf("%d deliveries", x.Deliveries)
 	}
 }
-
-func testCancelRunning(t *testing.T, w *world) {
-	h := w.host("h").attached()
-	id := w.submit("x", queue.Spec{}, h)
-	j := h.jobOf(id)
-	h.accept(j)
-	h.link.Send(h.started(j))
-	h.stored(j, 2)
-	w.cancel(id)
-	c := expect[*wire.Cancel](h)
-	if c.Execution != j.Execution || c.N <= j.N || c.Grace != j.Spec.Grace {
-		t.Fatalf("got %+v", c)
-	}
-	h.after = c.N
-	h.link.Send(h.finished(j, 3, wire.Cancelled))
-	h.stored(j, 3)
-	w.state(id, h, queue.Cancelled)
-}
-
-func testCancelLeased(t *testing.T, w *world) {
-	h := w.host("h").attached()
-	id := w.submit("x", queue.Spec{}, h)
-	j := h.jobOf(id)
-	w.cancel(id)
-	h.link.Send(h.accepted(j))
-	a := expect[*wire.Ack](h)
-	if a.Verdict != wire.VerdictForget || a.Reason == "" {
-		t.Fatalf("got %+v", a)
-	}
-	w.state(id, h, queue.Cancelled)
-	// accepted was lost on the way, and comes again.
-	h.link.Send(h.accepted(j))
-	if a := expect[*wire.Ack](h); a.Verdict != wire.VerdictForget {
-		t.Fatalf("got %+v", a)
-	}
-}

@@ -63,6 +63,9 @@ func TestSocketOnRedis(t *testing.T)          { Run(t, redis(t), socketTransport
 func TestPollAlternatingOnRedis(t *testing.T) { Run(t, redis(t), pollTransport(2)) }
 func TestSwitchOnRedis(t *testing.T)          { testSwitch(t, redis(t)) }
 
+func TestCancelSwitch(t *testing.T)        { testCancelSwitch(t, sqlite) }
+func TestCancelSwitchOnRedis(t *testing.T) { testCancelSwitch(t, redis(t)) }
+
 // both carries sessions over the transport that is set.
 type both struct {
 	*servers
@@ -70,15 +73,52 @@ type both struct {
 	poll   pollCarrier
 }
 
-// testSwitch changes the transport in the middle of a job, and then
-// back, without an event lost or repeated.
-func testSwitch(t *testing.T, open Factory) {
+// newBoth makes a world with both transports, on the socket at first.
+func newBoth(t *testing.T, open Factory) (*world, *both) {
 	b := &both{}
 	w := newWorld(t, open, Transport{Kind: queue.TransportSocket, Start: func(t testing.TB, hubs []*session.Hub) Carrier {
 		b.servers = start(t, hubs)
 		b.socket, b.poll = socketCarrier{b.servers}, pollCarrier{b.servers}
 		return &b.socket
 	}})
+	return w, b
+}
+
+// testCancelSwitch cancels what a host took over one transport, and confirms over the other: told before it changes, or as it
+// does.
+func testCancelSwitch(t *testing.T, open Factory) {
+	w, b := newBoth(t, open)
+	h := w.host("h")
+	for _, way := range []struct {
+		from, to Carrier
+		told     bool
+	}{{&b.socket, &b.poll, false}, {&b.poll, &b.socket, false}, {&b.socket, &b.poll, true}, {&b.poll, &b.socket, true}} {
+		w.car = way.from
+		id := w.submit("x", queue.Spec{}, h)
+		h.attach()
+		j := h.jobOf(id)
+		h.accept(j)
+		h.link.Send(h.started(j))
+		h.stored(j, 2)
+		if way.told {
+			w.cancel(id)
+			h.after = expect[*wire.Cancel](h).N
+		}
+		h.link.Cut()
+		if !way.told {
+			w.cancel(id)
+		}
+		w.car = way.to
+		cancelled(h, h.attach(), j, 2)
+		w.state(id, h, queue.Cancelled)
+		h.link.Cut()
+	}
+}
+
+// testSwitch changes the transport in the middle of a job, and then
+// back, without an event lost or repeated.
+func testSwitch(t *testing.T, open Factory) {
+	w, b := newBoth(t, open)
 	h := w.host("h").attached()
 	id := w.submit("x", queue.Spec{}, h)
 	next := w.submit("x", queue.Spec{}, h)

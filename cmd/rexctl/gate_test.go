@@ -259,6 +259,10 @@ func (g *gate) run(j *gateJob, x *gateExecution) {
 		state = "cancelled"
 	}
 	x.end(state, &api.Result{Outcome: state, ExitCode: code})
+	if strings.HasPrefix(string(x.out["stderr"]), "come late") { // or that it is thought lost
+		x.Late = &api.Result{Outcome: state, ExitCode: code, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+		x.end("lost", &api.Result{Outcome: "lost", ExitCode: -1, Reason: "the host was silent"})
+	}
 	if s := strings.TrimPrefix(string(x.out["stderr"]), "reason "); len(s) < len(x.out["stderr"]) {
 		x.Result.Reason = s // a script may make up what its host says
 	}

@@ -30,7 +30,7 @@ type Config struct {
 	Facts func() map[string]string
 
 	// Keep is how long the directory of a settled execution is kept, in case the store goes
-	// back; 0 = an hour. KeepBytes bounds it for all of them together, on disk; 0 = 256 MiB.
+	// back; 0 = DefaultKeep. KeepBytes bounds it for all of them together, on disk; 0 = 256 MiB.
 	Keep      time.Duration
 	KeepBytes int64
 	// SpoolBytes bounds what the executions in hand may have on disk, all together: 0 = 256 MiB. Each gets room
@@ -44,6 +44,9 @@ type Config struct {
 	Volatile bool
 	Log      *slog.Logger // nil = nothing is logged
 }
+
+// DefaultKeep is how long the output of settled executions is kept on the host.
+const DefaultKeep = time.Hour
 
 const (
 	// maxScript bounds a script, in bytes.
@@ -59,7 +62,7 @@ func (c Config) withDefaults() Config {
 		c.Policy = UserPolicy{}
 	}
 	if c.Keep == 0 {
-		c.Keep = time.Hour
+		c.Keep = DefaultKeep
 	}
 	if c.KeepBytes == 0 {
 		c.KeepBytes = 256 << 20

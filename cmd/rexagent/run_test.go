@@ -220,6 +220,23 @@ func TestEndLeftovers(t *testing.T) {
 	}
 }
 
+// TestKeepOutput: what is stored leaves the host after a while, which can be set.
+func TestKeepOutput(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	state := s.enrol("h")
+	first := s.run(state)
+	job := s.submit("h", "echo kept")
+	s.ends(job, "h")
+	first.stop(syscall.SIGTERM)
+	dir := filepath.Join(state, "x", job+".h")
+	if !exists(dir) {
+		t.Error("removed at once")
+	}
+	s.run(state, "--keep-output", "1ms")
+	clienttest.Until(t, "the output is removed", func() bool { return !exists(dir) })
+}
+
 func TestSecondAgentIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -1,8 +1,11 @@
 package redisqueue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/rexgate/rexgate/queue"
@@ -32,6 +35,9 @@ func (s *Store) Cancel(ctx context.Context, id queue.JobID, hosts []queue.HostID
 		return queue.Cancellation{}, failed("cancel", err)
 	}
 	info, err := s.info(ctx, id)
+	if queue.CodeOf(err) == queue.NotFound {
+		return queue.Cancellation{}, cmp.Or(s.dismiss(ctx, id), err)
+	}
 	if err != nil {
 		return queue.Cancellation{}, err
 	}
@@ -41,11 +47,13 @@ func (s *Store) Cancel(ctx context.Context, id queue.JobID, hosts []queue.HostID
 // cancelAll applies a job's intent to cancel to every execution that hasn't
 // ended, and then closes the job.
 func (s *Store) cancelAll(ctx context.Context, info *jobInfo, commit row) (sum queue.Cancellation, err error) {
-	var parts []int
-	for p, n := range info.counts {
-		if n > 0 {
-			parts = append(parts, p)
-		}
+	parts := info.parts()
+	lost, err := s.lost(ctx, info, parts)
+	if err == nil {
+		err = s.mend(ctx, info, lost)
+	}
+	if err != nil {
+		return sum, err
 	}
 	var mu sync.Mutex // guards sum
 	err = each(len(parts), s.width, func(i int) error {
@@ -123,6 +131,13 @@ func (s *Store) cancelHosts(ctx context.Context, id queue.JobID, hosts []queue.H
 	}
 	if len(unknown) > 0 {
 		return sum, &queue.Error{Code: queue.NotFound, Message: fmt.Sprintf("job %s has no target %s", id, unknown[0]), Items: unknown}
+	}
+	lost, err := s.lost(ctx, info, slices.Collect(maps.Keys(todo)))
+	if err == nil {
+		err = s.mend(ctx, info, lost)
+	}
+	if err != nil {
+		return sum, err
 	}
 	for p, indexes := range todo {
 		targets, err := s.partTargets(ctx, info, p)

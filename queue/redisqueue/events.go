@@ -42,6 +42,9 @@ func (s *Store) Record(ctx context.Context, h queue.HostEvents) (acks []queue.Ac
 		a := list.row(i + 1)
 		acks[i] = queue.Ack{Execution: id, Stored: a.int(1), Verdict: queue.Verdict(a.str(2)), Reason: a.str(3)}
 	}
+	if err := s.regained(ctx, h.Host, acks); err != nil {
+		return nil, err
+	}
 	return acks, nil
 }
 

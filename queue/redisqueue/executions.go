@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -47,16 +48,23 @@ func (s *Store) states(ctx context.Context, info *jobInfo, from, to int) ([]byte
 		return nil, err
 	}
 	var b []byte
-	for _, cmd := range cmds {
+	lost := false
+	for part, cmd := range cmds {
 		if cmd == nil {
 			continue
 		}
-		for _, v := range cmd.Val() {
+		for i, v := range cmd.Val() {
 			text, ok := v.(string)
-			if !ok {
-				return nil, noJob(info.job.ID)
+			if !ok { // all are planned again, unless the job was removed just now
+				lost = true
+				text = strings.Repeat(string(rune(queue.Planned)), min(shardSize, info.counts[part]-i*shardSize))
 			}
 			b = append(b, text...)
+		}
+	}
+	if lost {
+		if _, err := s.commitRow(ctx, info.job.ID); err != nil {
+			return nil, err
 		}
 	}
 	return b, nil

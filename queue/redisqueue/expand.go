@@ -1,6 +1,7 @@
 package redisqueue
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -42,6 +43,9 @@ func (s *Store) Expand(ctx context.Context, id queue.JobID, driver string, maxHo
 
 func (s *Store) expand(ctx context.Context, id queue.JobID, commit row, maxHosts int) (e queue.Expansion, err error) {
 	info, err := s.info(ctx, id)
+	if queue.CodeOf(err) == queue.NotFound {
+		return e, cmp.Or(s.dismiss(ctx, id), err)
+	}
 	if err != nil {
 		return e, err
 	}
@@ -90,7 +94,7 @@ func (i *jobInfo) share(cursors [Partitions]int, limit int) (todo []stretch, lef
 	return todo, left
 }
 
-// cursors reads how far each partition is expanded.
+// cursors reads how far each partition is expanded, and mends those that have lost it.
 func (s *Store) cursors(ctx context.Context, info *jobInfo) (cursors [Partitions]int, err error) {
 	cmds := make([]*redis.StringCmd, Partitions)
 	err = s.pipeline(ctx, "expand", func(p redis.Pipeliner) {
@@ -103,17 +107,22 @@ func (s *Store) cursors(ctx context.Context, info *jobInfo) (cursors [Partitions
 	if err != nil {
 		return cursors, err
 	}
+	var lost []int
 	for part, cmd := range cmds {
 		if cmd == nil {
 			continue
 		}
+		if isNil(cmd.Err()) {
+			lost = append(lost, part)
+			continue
+		}
 		r, err := unpackFields(cmd.Val())
 		if err != nil {
-			return cursors, noJob(info.job.ID) // removed just now
+			return cursors, failed("expand", err)
 		}
 		cursors[part] = int(r.int(cCursor))
 	}
-	return cursors, nil
+	return cursors, s.mend(ctx, info, lost)
 }
 
 // expandPart releases a partition's targets, step by step, and gives the

@@ -3,8 +3,10 @@ package redisqueue
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -128,8 +130,49 @@ func (s *Store) Subscribe(ctx context.Context, gateway string, fn func(queue.Hin
 	}
 }
 
-// listen subscribes once, and hands hints over until the connection ends.
+// watch ends ctx when another process serves as a master of the cluster than before: the one that the channel is on
+// isn't the only one that may have gone back.
+func (s *Store) watch(ctx context.Context, stop context.CancelFunc) {
+	tick := time.NewTicker(hintPing)
+	defer tick.Stop()
+	var before map[string]bool // by run_id
+	for {
+		var mu sync.Mutex // guards now
+		now := make(map[string]bool)
+		err := s.rdb.(*redis.ClusterClient).ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+			info, err := node.InfoMap(ctx, "server").Result()
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			now[info["Server"]["run_id"]] = true
+			return nil
+		})
+		if err == nil {
+			if before != nil && !maps.Equal(before, now) {
+				stop()
+				return
+			}
+			before = now
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// listen subscribes once, and hands hints over until the connection ends, or in a cluster a master is another.
 func (s *Store) listen(ctx context.Context, gateway string, fn func(queue.Hint), begun, subscribed func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	if s.cluster {
+		wg.Go(func() { s.watch(ctx, cancel) })
+	}
 	sub := s.rdb.SSubscribe(ctx)
 	defer sub.Close()
 	stop := context.AfterFunc(ctx, func() { _ = sub.Close() })

@@ -1,6 +1,7 @@
 package redisqueue
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -173,8 +174,9 @@ func (s *Store) partTargets(ctx context.Context, info *jobInfo, p int) ([]queue.
 		return t, nil
 	}
 	v, err := s.rdb.Get(ctx, s.k.targets(p, info.job.ID)).Result()
-	if isNil(err) {
-		return nil, noJob(info.job.ID) // it was removed just now
+	if isNil(err) { // it was removed just now, or lost
+		split, err := s.copied(ctx, info)
+		return split[p], err
 	}
 	if err != nil {
 		return nil, failed("targets", err)
@@ -196,14 +198,40 @@ func (s *Store) Job(ctx context.Context, id queue.JobID) (queue.JobStatus, error
 	if err := id.Validate(); err != nil {
 		return queue.JobStatus{}, noJob(id)
 	}
-	list, err := s.statuses(ctx, []queue.JobID{id})
+	info, err := s.known(ctx, id)
+	if queue.CodeOf(err) == queue.NotFound {
+		return queue.JobStatus{}, cmp.Or(s.dismiss(ctx, id), noJob(id))
+	}
 	if err != nil {
 		return queue.JobStatus{}, err
 	}
-	if len(list) == 0 {
-		return queue.JobStatus{}, noJob(id)
+	status := func() (st queue.JobStatus, lost []int, err error) {
+		rows, commits, missing, err := s.movingParts(ctx, []queue.JobID{id}, []*jobInfo{info})
+		if err == nil && commits[0] == nil {
+			err = noJob(id)
+		}
+		if err != nil {
+			return st, nil, err
+		}
+		return info.status(rows[0], commits[0]), missing[0], nil
 	}
-	return list[0], nil
+	st, lost, err := status()
+	if err != nil || len(lost) == 0 && st.Counters[queue.Planned] == 0 {
+		return st, err
+	}
+	if len(lost) > 0 {
+		err = s.mend(ctx, info, lost)
+	} else {
+		err = s.unclose(ctx, info)
+	}
+	if queue.CodeOf(err) == queue.NotFound {
+		return queue.JobStatus{}, err
+	}
+	if err == nil && len(lost) > 0 {
+		st, _, err = status()
+		return st, err
+	}
+	return st, nil // if it can't be repaired now, this is what is known meanwhile
 }
 
 // statuses reads jobs with their counters; those that are gone are left out.
@@ -221,26 +249,37 @@ func (s *Store) statuses(ctx context.Context, ids []queue.JobID) ([]queue.JobSta
 		if info == nil || commits[i] == nil {
 			continue
 		}
-		st := queue.JobStatus{Job: info.job, Counters: queue.Counters{}}
-		st.Control = controlOf(commits[i].str(rControl))
-		var last int64
-		for _, r := range rows[i] {
-			for n, state := range queue.States() {
-				st.Counters[state] += int(r.row(cCounts).int(n + 1))
-			}
-			last = max(last, r.int(cLast))
-		}
-		if st.Counters.Done() == st.Targets {
-			st.FinishedAt = moment(last)
-		}
-		list = append(list, st)
+		list = append(list, info.status(rows[i], commits[i]))
 	}
 	return list, nil
 }
 
+// status adds up what partitions have of a job.
+func (i *jobInfo) status(rows []row, commit row) queue.JobStatus {
+	st := queue.JobStatus{Job: i.job, Counters: queue.Counters{}}
+	st.Control = controlOf(commit.str(rControl))
+	var last int64
+	for _, r := range rows {
+		for n, state := range queue.States() {
+			st.Counters[state] += int(r.row(cCounts).int(n + 1))
+		}
+		last = max(last, r.int(cLast))
+	}
+	if st.Counters.Done() == st.Targets {
+		st.FinishedAt = moment(last)
+	}
+	return st
+}
+
 // moving reads the moving part of jobs in every partition that has targets of
-// them, and their commit records (nil if gone).
+// them, and their commit records (nil if gone). Where a partition has lost its part, all in it is planned.
 func (s *Store) moving(ctx context.Context, ids []queue.JobID, infos []*jobInfo) (rows [][]row, commits []row, err error) {
+	rows, commits, _, err = s.movingParts(ctx, ids, infos)
+	return rows, commits, err
+}
+
+// movingParts is moving, and names the partitions that have lost their part.
+func (s *Store) movingParts(ctx context.Context, ids []queue.JobID, infos []*jobInfo) (rows [][]row, commits []row, lost [][]int, err error) {
 	var all *redis.SliceCmd
 	cmds := make([]*redis.SliceCmd, Partitions)
 	err = s.pipeline(ctx, "job", func(p redis.Pipeliner) {
@@ -262,13 +301,13 @@ func (s *Store) moving(ctx context.Context, ids []queue.JobID, infos []*jobInfo)
 		}
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	rows, commits = make([][]row, len(ids)), make([]row, len(ids))
+	rows, commits, lost = make([][]row, len(ids)), make([]row, len(ids)), make([][]int, len(ids))
 	for i, v := range all.Val() {
 		if text, ok := v.(string); ok {
 			if commits[i], err = unpackRow(text); err != nil {
-				return nil, nil, failed("job", err)
+				return nil, nil, nil, failed("job", err)
 			}
 		} else {
 			s.jobs.forget(ids[i])
@@ -283,15 +322,18 @@ func (s *Store) moving(ctx context.Context, ids []queue.JobID, infos []*jobInfo)
 			if info == nil || info.counts[part] == 0 {
 				continue
 			}
-			if text, ok := cmd.Val()[n].(string); ok {
-				r, err := unpackFields(text)
-				if err != nil {
-					return nil, nil, failed("job", err)
-				}
-				rows[i] = append(rows[i], r)
+			text, ok := cmd.Val()[n].(string)
+			if !ok {
+				text = movingPart(info.counts[part], "a", "", 0, 0)
+				lost[i] = append(lost[i], part)
 			}
 			n++
+			r, err := unpackFields(text)
+			if err != nil {
+				return nil, nil, nil, failed("job", err)
+			}
+			rows[i] = append(rows[i], r)
 		}
 	}
-	return rows, commits, nil
+	return rows, commits, lost, nil
 }

@@ -10,8 +10,30 @@ import (
 
 // auditCursor is where the next Reconcile goes on.
 type auditCursor struct {
-	mu sync.Mutex // guards at
-	at string     // member of time; "" = from the newest
+	mu    sync.Mutex // guards the rest
+	at    string     // member of time; "" = from the newest
+	lines []string   // of what others have repaired since
+}
+
+// auditLines is how many lines are kept for the next Reconcile.
+const auditLines = 1000
+
+// say keeps a line for Reconcile.
+func (a *auditCursor) say(line string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.lines) < auditLines {
+		a.lines = append(a.lines, line)
+	}
+}
+
+// said gives the lines, once.
+func (a *auditCursor) said() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	lines := a.lines
+	a.lines = nil
+	return lines
 }
 
 // Reconcile holds what is derived against the records, job by job, newest first,
@@ -22,6 +44,7 @@ func (s *Store) Reconcile(ctx context.Context, budget int) (repairs []string, er
 		return nil, err
 	}
 	defer s.leave()
+	defer func() { repairs = append(repairs, s.audit.said()...) }()
 	s.audit.mu.Lock()
 	at := s.audit.at
 	s.audit.mu.Unlock()
@@ -51,7 +74,21 @@ func (s *Store) Reconcile(ctx context.Context, budget int) (repairs []string, er
 }
 
 func (s *Store) verifyJob(ctx context.Context, id queue.JobID) (repairs []string, err error) {
-	info, err := s.known(ctx, id)
+	err = s.dismiss(ctx, id)
+	var info *jobInfo
+	if err == nil {
+		info, err = s.known(ctx, id)
+	}
+	var lost []int
+	if err == nil {
+		lost, err = s.lost(ctx, info, info.parts())
+	}
+	if err == nil {
+		err = s.mend(ctx, info, lost)
+	}
+	if err == nil {
+		err = s.unclose(ctx, info)
+	}
 	if queue.CodeOf(err) == queue.NotFound {
 		return nil, nil // it went meanwhile
 	}

@@ -132,12 +132,22 @@ func (w *sweep) pick(ctx context.Context, mode, index, total string, age time.Du
 }
 
 func (w *sweep) gone(ctx context.Context, id queue.JobID, mode string) error {
-	s := w.s
+	removed, err := w.s.remove(ctx, id, mode)
+	if removed {
+		w.mu.Lock()
+		w.done.Deleted++
+		w.mu.Unlock()
+	}
+	return err
+}
+
+// remove takes a job, or its output: what is left of it is cleared away by sweeps. It tells if that was there.
+func (s *Store) remove(ctx context.Context, id queue.JobID, mode string) (bool, error) {
 	member := ""
 	if r, err := s.commitRow(ctx, id); err == nil {
 		member = timeMember(r.int(rCreated), id)
 	} else if queue.CodeOf(err) != queue.NotFound {
-		return err
+		return false, err
 	}
 	var keys []string
 	for _, name := range []string{"all", "del", "outdel", "done", "outs", "time", "open", "driver", "idem", "sizes", "totals"} {
@@ -145,15 +155,11 @@ func (w *sweep) gone(ctx context.Context, id queue.JobID, mode string) error {
 	}
 	v, err := s.run(ctx, s.sc.gone, keys, s.offset(), string(id), mode, member)
 	if err != nil {
-		return err
-	}
-	if n, _ := v.(int64); n == 1 {
-		w.mu.Lock()
-		w.done.Deleted++
-		w.mu.Unlock()
+		return false, err
 	}
 	s.jobs.forget(id)
-	return nil
+	n, _ := v.(int64)
+	return n == 1, nil
 }
 
 // clearRecords removes jobs that were taken.

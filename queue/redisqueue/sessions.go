@@ -52,6 +52,9 @@ func (s *Store) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, error)
 			Stored:    verdicts.int(i + 1), Verdict: queue.Verdict(verdicts.str(i + 2)), Reason: verdicts.str(i + 3),
 		})
 	}
+	if err := s.regained(ctx, c.Host, claimed.Verdicts); err != nil {
+		return queue.Claimed{}, err
+	}
 	return claimed, nil
 }
 

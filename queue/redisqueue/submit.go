@@ -197,18 +197,20 @@ func (b *submission) prepare(ctx context.Context) error {
 	if err := json.Unmarshal(text, &b.job); err != nil {
 		return queue.Errorf(queue.Invalid, "job: %w", err)
 	}
-	err = s.pipeline(ctx, "submit", func(p redis.Pipeliner) {
-		p.HSet(ctx, s.k.job(b.n.Job.ID), "spec", text, "script", b.n.Script, "attempt", b.now)
-	})
-	if err != nil {
-		return err
-	}
 	recheck, err := queue.ParseSelector(spec.Recheck)
 	if err != nil {
 		return err
 	}
-	var fixed, moving packer
-	silence := spec.SilenceAfter().Microseconds()
+	copied, err := encodeCopy(&b.split)
+	if err != nil {
+		return queue.Errorf(queue.Invalid, "targets: %w", err)
+	}
+	err = s.pipeline(ctx, "submit", func(p redis.Pipeliner) {
+		p.HSet(ctx, s.k.job(b.n.Job.ID), "spec", text, "script", b.n.Script, "targets", copied, "attempt", b.now)
+	})
+	if err != nil {
+		return err
+	}
 	var parts []int
 	for p, n := range b.counts {
 		if n > 0 {
@@ -218,17 +220,8 @@ func (b *submission) prepare(ctx context.Context) error {
 	return each(len(parts), s.width, func(i int) error {
 		p := parts[i]
 		n := b.counts[p]
-		f, m := fixed, moving
-		f.int(b.now).int(b.now).str(laneKey(spec.Lane)).int(int64(spec.Priority)).
-			int(micros(spec.NotBefore)).int(spec.PickupTimeout.Microseconds()).int(silence).int(int64(n)).
-			int(spec.OutputBound())
-		packPolicy(&f, b.job, recheck)
-		m.int(0).str("a").str("").int(0).int(0).int(0).int(0).array(12).int(int64(n))
-		for range 11 {
-			m.int(0)
-		}
 		_, err := s.run(ctx, s.sc.prepare, []string{s.k.part(p, "d"), s.k.targets(p, b.n.Job.ID)},
-			b.id(), b.now, f.String(), m.String(), encodeTargets(b.split[p]), n)
+			b.id(), b.now, fixedPart(&b.job, recheck, n), movingPart(n, "a", "", 0, 0), encodeTargets(b.split[p]), n)
 		return err
 	})
 }

@@ -74,8 +74,8 @@ local function one(c, h, at)
     local id, token, seq = hand[1], hand[2], hand[3]
     named[id] = true
     local x = load(id, h)
-    if not x then
-      tell(id, 0, 'forget', 'unknown')
+    if not x then -- one that is planned was taken back by a failover, and will be delivered again
+      tell(id, 0, 'forget', job(id) and 'stale_token' or 'unknown')
     else
       local f = x.f
       if f[GEN] ~= '' and f[GEN] ~= generation then

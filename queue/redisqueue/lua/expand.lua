@@ -17,9 +17,11 @@ for i = 1, n do names[i] = ARGV[2 + 2 * i] end
 read_hosts(names)
 local released, slow, notbefore = 0, 0, j.s[S_NOTBEFORE]
 local till, wait = math.max(now, notbefore) + j.s[S_PICKUP], notbefore > now and 1 or 0
+local limit = j.c[C_LIMIT]
+if limit and limit < till then till = limit end
 local queued, lane, deadline, scope = place(j, wait), j.s[S_LANE], text_of(till), scope_of(j)
 local skip = j.s[S_SKIP] == 1 and wait == 0
-local usual = j.c[C_CONTROL] == 'a' and QUICK == 1 and scope == '' and not skip
+local usual = j.c[C_CONTROL] == 'a' and till > now and QUICK == 1 and scope == '' and not skip
 if scope ~= '' then read_newest(j, names) end
 -- A host that is as it was at the submit gets its execution; true if so.
 local function quick(idx, id, q, inc)
@@ -64,6 +66,8 @@ for i = 1, n do
       ended(x, 'c', -1, '', WHY_REENROLLED, now)
     elseif newer then
       ended(x, 'c', -1, '', newer, now)
+    elseif till <= now then
+      ended(x, 'e', -1, '', WHY_EXPIRED, now)
     else
       if scope ~= '' then supersede(x) end
       if skip and is_offline(h, KEYS[7]) then

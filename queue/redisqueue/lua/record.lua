@@ -178,7 +178,7 @@ local function one(c, h, at)
     if x then
       acks[#acks + 1] = record(x, events, KEYS[at + (i - 4) / 2], c[4])
     else
-      acks[#acks + 1] = { 0, 'forget', 'unknown' }
+      acks[#acks + 1] = { 0, 'forget', job(c[i]) and 'stale_token' or 'unknown' } -- as in claim.lua
     end
   end
   return { 'ok', acks }

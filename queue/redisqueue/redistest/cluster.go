@@ -150,3 +150,56 @@ func (c *Cluster) Migrate(ctx context.Context, slot, from, to int, during func()
 		}
 	}
 }
+
+// AddReplica gives a master a replica, and returns when it follows.
+func (c *Cluster) AddReplica(ctx context.Context, node int) *Server {
+	c.t.Helper()
+	bus := strconv.Itoa(freePort(c.t))
+	s := Start(c.t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "5000", "--cluster-port", bus,
+		"--repl-diskless-sync-delay", "0")
+	master, rdb := c.Nodes[node].Client(), s.Client()
+	defer master.Close()
+	defer rdb.Close()
+	host, port, _ := strings.Cut(s.Addr, ":")
+	c.must(master.Do(ctx, "CLUSTER", "MEET", host, port, bus).Err())
+	id, err := master.ClusterMyID(ctx).Result()
+	c.must(err)
+	await(ctx, c.t, func() bool { return rdb.ClusterReplicate(ctx, id).Err() == nil }) // once they have met
+	await(ctx, c.t, func() bool {
+		info, err := rdb.InfoMap(ctx, "replication").Result()
+		return err == nil && info["Replication"]["master_link_status"] == "up"
+	})
+	return s
+}
+
+// Replicated waits until a replica has all that its master was told so far.
+func (c *Cluster) Replicated(ctx context.Context, node int, replica *Server) {
+	c.t.Helper()
+	await(ctx, c.t, func() bool { return caughtUp(ctx, c.Nodes[node], replica) })
+}
+
+// Lag has a replica take over without what its master acknowledged during fn, and returns when all nodes know. The
+// master is killed, and stays away.
+func (c *Cluster) Lag(ctx context.Context, node int, replica *Server, fn func()) {
+	c.t.Helper()
+	fallBehind(ctx, c.t, c.Nodes[node], replica, fn)
+	rdb := replica.Client()
+	defer rdb.Close()
+	await(ctx, c.t, func() bool { return rdb.Do(ctx, "CLUSTER", "FAILOVER", "TAKEOVER").Err() == nil })
+	c.Nodes[node] = replica
+	id, err := rdb.ClusterMyID(ctx).Result()
+	c.must(err)
+	c.await(ctx, func(rdb *redis.Client) bool {
+		info, err := rdb.ClusterInfo(ctx).Result()
+		nodes, e := rdb.ClusterNodes(ctx).Result()
+		if err != nil || e != nil || !strings.Contains(info, "cluster_state:ok") {
+			return false
+		}
+		for line := range strings.Lines(nodes) {
+			if f := strings.Fields(line); f[0] == id {
+				return strings.Contains(f[2], "master") && len(f) > 8
+			}
+		}
+		return false
+	})
+}

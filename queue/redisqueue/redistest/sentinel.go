@@ -89,52 +89,13 @@ func (g *Sentinel) Failover(ctx context.Context) {
 // await asks again and again until it is so.
 func (g *Sentinel) await(ctx context.Context, ok func() bool) {
 	g.t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			g.t.Fatal("sentinel: not as it should be in time")
-		case <-tick.C:
-		}
-	}
+	await(ctx, g.t, ok)
 }
 
 // Replicated waits until the replica has all that the master was told so far.
 func (g *Sentinel) Replicated(ctx context.Context) {
 	g.t.Helper()
 	g.await(ctx, func() bool { return caughtUp(ctx, g.Servers[0], g.Servers[1]) })
-}
-
-// caughtUp tells whether a replica has all that its master was told before.
-func caughtUp(ctx context.Context, master, replica *Server) bool {
-	offset := func(s *Server, field string) int64 {
-		rdb := s.Client()
-		defer rdb.Close()
-		info, err := rdb.InfoMap(ctx, "replication").Result()
-		n, e := strconv.ParseInt(info["Replication"][field], 10, 64)
-		if err != nil || e != nil {
-			return -1
-		}
-		return n
-	}
-	want := offset(master, "master_repl_offset")
-	return want >= 0 && offset(replica, "slave_repl_offset") >= want
-}
-
-// fallBehind has a replica hear nothing of what its master does during fn, and kills the master then: what it
-// acknowledged is lost to the replica, which runs on.
-func fallBehind(ctx context.Context, t testing.TB, master, replica *Server, fn func()) {
-	t.Helper()
-	replica.Pause()
-	defer replica.Resume()
-	rdb := master.Client()
-	defer rdb.Close()
-	if err := rdb.ClientKillByFilter(ctx, "TYPE", "replica").Err(); err != nil {
-		t.Fatal(err)
-	}
-	fn()
-	master.Kill()
 }
 
 // Lag has the replica take over without what the master acknowledged during fn, and returns when it is the master.

@@ -18,12 +18,7 @@ import (
 func TestSocketCarries(t *testing.T) {
 	bubble(t, 1, nil, func(r *rig) {
 		g := r.gates[0]
-		g.submit(jobA)
-		r.start()
-		g.waitFinished(jobA)
-		g.submit(names(20)...)
-		g.waitFinished(names(20)...)
-		r.startedOnce(names(20)...)
+		r.carries()
 		if st := r.link.Status(); !st.Up || st.Transport != Socket || st.Gateway != "http://g0" || st.Session != 1 {
 			t.Errorf("status %+v", st)
 		}
@@ -38,19 +33,25 @@ func TestSocketCarries(t *testing.T) {
 	})
 }
 
+// carries runs one job, and then many at once.
+func (r *rig) carries() {
+	r.t.Helper()
+	g := r.gates[0]
+	g.submit(jobA)
+	r.start()
+	g.waitFinished(jobA)
+	g.submit(names(20)...)
+	g.waitFinished(names(20)...)
+	r.startedOnce(names(20)...)
+}
+
 func TestPollCarries(t *testing.T) {
 	bubble(t, 1, func(r *rig, cfg *Config) { cfg.Mode = ModePoll }, func(r *rig) {
-		g := r.gates[0]
-		g.submit(jobA)
-		r.start()
-		g.waitFinished(jobA)
-		g.submit(names(20)...)
-		g.waitFinished(names(20)...)
-		r.startedOnce(names(20)...)
+		r.carries()
 		if st := r.link.Status(); !st.Up || st.Transport != Poll {
 			t.Errorf("status %+v", st)
 		}
-		for _, q := range g.asked() {
+		for _, q := range r.gates[0].asked() {
 			if strings.Contains(q, wire.PathSocket) {
 				t.Errorf("mode poll made %s", q)
 			}

@@ -17,6 +17,7 @@ import (
 // doesn't matter.
 type model struct {
 	clock queue.ServiceClock
+	alive time.Duration // service time: until when the gateway lives
 	jobs  []*modelJob
 	hosts map[queue.HostID]*modelHost
 }
@@ -26,16 +27,20 @@ type modelJob struct {
 	spec    queue.Spec
 	targets []queue.Target // in the store's order
 
-	compared []string // what was last compared of its executions
+	compared []string  // what was last compared of its executions
+	shown    queue.Job // as the store gave it: its age
 }
 
 type modelHost struct {
 	id          queue.HostID
 	incarnation int64
-	session     int64 // 0 = none
+	session     int64  // 0 = none
+	generation  string // of its owner
 	slots       map[queue.Lane]int
-	settled     int64 // messages up to here have arrived, as far as the store was told
-	n           int64 // last message
+	color       string               // label
+	newest      map[string]*modelJob // by supersede key
+	settled     int64                // messages up to here have arrived, as far as the store was told
+	n           int64                // last message
 	execs       []*modelExec
 	cancels     map[*modelExec]int64 // asked for and not settled: their message's number, 0 = not given yet
 	known       []queue.Delivery     // all that was ever delivered, for the agent to report on
@@ -47,6 +52,7 @@ type modelExec struct {
 	job      *modelJob
 	n        int64         // of its delivery
 	deadline time.Duration // service time: of the lease, or of silence
+	due      bool          // was seen to be due
 }
 
 // The model's times. Both clocks move by modelStep, or the wall clock by a
@@ -57,6 +63,7 @@ const (
 	modelTTL    = 90 * time.Second
 	modelPickup = 75 * time.Second
 	modelDelay  = 85 * time.Second
+	modelAlive  = 90 * time.Second
 	modelRun    = 30 * time.Second // with SilenceGrace 5.5 steps
 )
 
@@ -85,7 +92,41 @@ func (h *modelHost) inFlight() (n int) {
 	return n
 }
 
-// next is what fits the host's free slots, in order.
+// becomesDue does what a policy asks for when an execution's time has come.
+func (m *model) becomesDue(h *modelHost, x *modelExec, now time.Time) {
+	if x.State != queue.Queued || x.due || x.NotBefore.After(now) {
+		return
+	}
+	x.due = true
+	if x.job.spec.Offline == queue.OfflineSkip && (h.session == 0 || m.clock.At(now) >= m.alive) {
+		x.Withdraw(queue.WhyOffline, now)
+	}
+}
+
+// release is what Expand does to a target.
+func (m *model) release(h *modelHost, x *modelExec, now time.Time) {
+	if x.State != queue.Planned {
+		return
+	}
+	if x.Incarnation != h.incarnation {
+		x.Void(now)
+		return
+	}
+	if key := x.job.spec.SupersedeKey; key != "" {
+		before := h.newest[key]
+		if before != nil && before.shown.Newer(x.job.shown) {
+			x.Withdraw(queue.WhySuperseded(before.id), now)
+			return
+		}
+		if h.newest[key] = x.job; before != nil {
+			h.find(queue.NewExecutionID(before.id, h.id)).Withdraw(queue.WhySuperseded(x.job.id), now)
+		}
+	}
+	x.Held.Release(x.job.spec, now)
+	m.becomesDue(h, x, now)
+}
+
+// next is what fits the host's free slots, in order. What the host's labels don't match is withdrawn on the way.
 func (h *modelHost) next(now time.Time) (out []*modelExec) {
 	used := map[queue.Lane]int{}
 	var waiting []*modelExec
@@ -102,6 +143,10 @@ func (h *modelHost) next(now time.Time) (out []*modelExec) {
 	})
 	for _, x := range waiting {
 		if used[x.Lane] < queue.SlotsIn(h.slots, x.Lane) {
+			if want := x.job.spec.Recheck; want != "" && want != "color="+h.color {
+				x.Withdraw(queue.WhyUnselected, now)
+				continue
+			}
 			used[x.Lane]++
 			out = append(out, x)
 		}
@@ -157,6 +202,7 @@ func (m *model) tick(now time.Time) {
 				}
 			}
 			x.Expire(now)
+			m.becomesDue(h, x, now)
 		}
 	}
 }

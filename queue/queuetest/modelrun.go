@@ -40,12 +40,12 @@ func runModel(t *testing.T, f Factory) {
 		failed = true // until it is known to have passed
 		e := *base
 		e.TB = bubble{TB: t, r: r}
-		w := &walk{env: &e, r: r, model: model{hosts: map[queue.HostID]*modelHost{}}}
+		w := &walk{env: &e, r: r, gateway: fmt.Sprint("gw-", run), model: model{hosts: map[queue.HostID]*modelHost{}}}
 		w.clock = w.clock.Tick(e.now())
 		for i := range 3 {
 			id := queue.HostID(fmt.Sprintf("run-%d-host-%d", run, i))
 			e.enroll(id)
-			w.hosts[id] = &modelHost{id: id, incarnation: e.host(id).Incarnation, cancels: map[*modelExec]int64{}}
+			w.hosts[id] = &modelHost{id: id, incarnation: e.host(id).Incarnation, cancels: map[*modelExec]int64{}, newest: map[string]*modelJob{}}
 			w.ids = append(w.ids, id)
 		}
 		for range 3 { // so that runs begin where something can happen
@@ -58,6 +58,7 @@ func runModel(t *testing.T, f Factory) {
 			"lease": w.lease, "lease 2": w.lease, "lease 3": w.lease, "accept": w.accept, "accept 2": w.accept,
 			"record": w.record, "record 2": w.record, "record 3": w.record, "record 4": w.record,
 			"cancel": w.cancel, "minute": w.minute, "outage": w.outage, "reenroll": w.reenroll,
+			"paint": w.paint, "paint 2": w.paint, "purge": w.purge, "live": w.live, "live 2": w.live,
 			"": w.compare,
 		})
 		w.compareJobs(true)
@@ -73,8 +74,9 @@ func runModel(t *testing.T, f Factory) {
 type walk struct {
 	*env
 	model
-	r   *rapid.T
-	ids []queue.HostID
+	r       *rapid.T
+	ids     []queue.HostID
+	gateway string
 }
 
 func pick[T any](r *rapid.T, what string, of []T) T { return rapid.SampledFrom(of).Draw(r, what) }
@@ -95,11 +97,15 @@ func (w *walk) submit(r *rapid.T) {
 	if rapid.Bool().Draw(r, "delayed") {
 		s.NotBefore = w.now().Add(modelDelay)
 	}
-	_, _, err := w.s.Submit(w.ctx, n)
+	s.Offline = pick(r, "offline", []queue.OfflinePolicy{queue.OfflineWait, queue.OfflineWait, queue.OfflineSkip})
+	s.SupersedeKey = pick(r, "key", []string{"", "k", "k"})
+	s.Recheck = pick(r, "recheck", []string{"", "", "color=red"})
+	n.Job.CreatedBy = w.gateway // keys are of one run
+	job, _, err := w.s.Submit(w.ctx, n)
 	w.ok(err, "Submit")
 	order, err := w.s.Targets(w.ctx, n.Job.ID, 0, 10)
 	w.ok(err, "Targets")
-	j := &modelJob{id: n.Job.ID, spec: *s}
+	j := &modelJob{id: n.Job.ID, spec: *s, shown: job}
 	for _, id := range order {
 		h := w.hosts[id]
 		j.targets = append(j.targets, queue.Target{Host: id, Incarnation: h.incarnation})
@@ -127,11 +133,7 @@ func (w *walk) expandJob(j *modelJob) {
 	w.env.expand(j.id)
 	now := w.now()
 	for _, t := range j.targets {
-		x := w.exec(j, t.Host)
-		if x.State == queue.Planned && x.Incarnation != w.hosts[t.Host].incarnation {
-			x.Void(now)
-		}
-		x.Held.Release(j.spec, now)
+		w.model.release(w.hosts[t.Host], w.exec(j, t.Host), now)
 	}
 }
 
@@ -154,7 +156,7 @@ func (w *walk) claim(r *rapid.T) {
 	h := w.someHost(r)
 	w.procs++
 	c := queue.Claim{
-		Host: h.id, Incarnation: h.incarnation, Gateway: "gw", Transport: queue.TransportSocket, Nonce: fmt.Sprint("process-", w.procs),
+		Host: h.id, Incarnation: h.incarnation, Gateway: w.gateway, Transport: queue.TransportSocket, Nonce: fmt.Sprint("process-", w.procs),
 		Generation: pick(r, "generation", []string{"gen-1", "gen-1", "gen-1", "gen-2"}),
 		Position:   rapid.Int64Range(0, h.position).Draw(r, "position"),
 		Slots:      map[queue.Lane]int{queue.LaneDefault: rapid.IntRange(0, 2).Draw(r, "slots")},
@@ -167,6 +169,10 @@ func (w *walk) claim(r *rapid.T) {
 			hands[x.ID()] = &in
 			c.InHand = append(c.InHand, in)
 		}
+	}
+	if h.session != 0 && h.generation != c.Generation && w.model.alive > 0 { // or they are two machines
+		w.ok(w.s.Release(w.ctx, h.id, h.session), "Release")
+		h.end(w.now())
 	}
 	got, err := w.s.Claim(w.ctx, c)
 	w.ok(err, "Claim")
@@ -196,7 +202,7 @@ func (w *walk) claim(r *rapid.T) {
 	slices.Sort(gotText)
 	same(w.env, "verdicts", gotText, want)
 	same(w.env, "lost", got.Lost, lost)
-	h.session, h.slots, h.settled, h.n = got.Session, c.Slots, got.N, got.N
+	h.session, h.generation, h.slots, h.settled, h.n = got.Session, c.Generation, c.Slots, got.N, got.N
 	clear(h.cancels)
 }
 
@@ -218,7 +224,7 @@ func (w *walk) reenroll(r *rapid.T) {
 			x.Void(now)
 		}
 	}
-	h.session = 0
+	h.session, h.color = 0, ""
 	clear(h.cancels)
 }
 

@@ -26,7 +26,7 @@ func (w *walk) lease(r *rapid.T) {
 			delete(h.cancels, x)
 		}
 	}
-	f, err := w.s.Lease(w.ctx, queue.Fetch{Host: h.id, Session: h.session, Gateway: "gw", After: after, Max: 100, TTL: modelTTL})
+	f, err := w.s.Lease(w.ctx, queue.Fetch{Host: h.id, Session: h.session, Gateway: w.gateway, After: after, Max: 100, TTL: modelTTL})
 	w.ok(err, "Lease")
 	now := w.now()
 	moot := func(d queue.Delivery) bool {
@@ -76,6 +76,41 @@ func (w *walk) lease(r *rapid.T) {
 	if h.n = f.N; f.More {
 		w.Error("More, though Max was larger than all there is")
 	}
+}
+
+// paint changes a host's label.
+func (w *walk) paint(r *rapid.T) {
+	h := w.someHost(r)
+	h.color = pick(r, "color", []string{"red", "red", "blue"})
+	w.label(h.id, "color", h.color)
+}
+
+// live says that the gateway lives.
+func (w *walk) live(*rapid.T) {
+	w.env.alive(w.gateway, modelAlive)
+	w.model.alive = w.clock.At(w.now()) + modelAlive
+}
+
+func (w *walk) purge(r *rapid.T) {
+	if rapid.IntRange(0, 2).Draw(r, "really") != 0 {
+		r.Skip("seldom")
+	}
+	h, running := w.someHost(r), rapid.Bool().Draw(r, "running")
+	var want queue.Cancellation
+	now := w.now()
+	for _, x := range h.execs {
+		if x.State == queue.Planned || x.State.Terminal() || !running && (x.State == queue.Accepted || x.State == queue.Running) {
+			continue
+		}
+		flagged := !x.CancelledAt.IsZero()
+		switch h.cancel(x, now); {
+		case x.State == queue.Cancelled:
+			want.Cancelled++
+		case !flagged:
+			want.Asked++
+		}
+	}
+	same(w.env, "Purge", w.env.purge(h.id, running), want)
 }
 
 // accept reports what is leased, so that runs get beyond it.

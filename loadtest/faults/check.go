@@ -63,7 +63,9 @@ func (r *run) check(ctx context.Context) error {
 	if err := c.derived(ctx); err != nil {
 		return err
 	}
-	r.cellsOf(c)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = c.seen
 	return nil
 }
 
@@ -203,7 +205,7 @@ func (c *checker) outcome(o *order, x *queue.Execution, t *ran) {
 		if o.Plan.Exit != 0 {
 			want = queue.Failed
 		}
-		if x.State == queue.Failed && r.ExitCode == -1 && c.hit(x, kindDisk) {
+		if x.State == queue.Failed && r.ExitCode == -1 && c.mayBreak(x) {
 			return // it couldn't be started, or not written down
 		}
 		if x.State != want || r.ExitCode != o.Plan.Exit || !ended {
@@ -222,7 +224,7 @@ func (c *checker) outcome(o *order, x *queue.Execution, t *ran) {
 			c.bad("outcome", id, "expired: %s", r.Reason)
 		}
 	case queue.Rejected:
-		if !c.hit(x, kindDisk) {
+		if !c.mayBreak(x) {
 			c.bad("outcome", id, "rejected: %s", r.Reason)
 		}
 	case queue.Lost:
@@ -246,8 +248,8 @@ func (c *checker) on(x *queue.Execution, f func(*strike) bool) bool {
 	return false
 }
 
-func (c *checker) hit(x *queue.Execution, kind string) bool {
-	return c.on(x, func(st *strike) bool { return st.Kind == kind })
+func (c *checker) mayBreak(x *queue.Execution) bool {
+	return c.on(x, func(st *strike) bool { return findKind(st.Kind).breaks })
 }
 
 func (c *checker) mayLose(x *queue.Execution) bool {
@@ -311,7 +313,7 @@ func (c *checker) output(ctx context.Context, o *order, x *queue.Execution) erro
 	if have := int64(len(got[0])+len(got[1])) + x.Output.Dropped; whole && gap == 0 && have != total {
 		c.bad("output", id, "%d bytes are stored or counted as dropped, %d were printed", have, total)
 	}
-	if x.Output.Dropped > 0 && o.Limit == 0 && gap == 0 && !c.hit(x, kindDisk) {
+	if x.Output.Dropped > 0 && o.Limit == 0 && gap == 0 && !c.mayBreak(x) {
 		c.bad("output", id, "%d bytes dropped without a limit", x.Output.Dropped)
 	}
 	return nil

@@ -21,6 +21,10 @@ type Config struct {
 	Store string // SQLite or Redis
 	Seed  uint64
 	For   time.Duration // how long faults strike; what heals and is checked afterwards takes its own time
+	// Round is how long faults strike one world; then another begins, with the next seed. 0 = 5 minutes.
+	Round time.Duration
+	// Longer is how much longer faults may strike for each kind to have struck at least once.
+	Longer time.Duration
 	// Kinds are the names of the faults that strike; nil = all that the store has.
 	Kinds []string
 
@@ -32,9 +36,12 @@ type Config struct {
 	// OpenStore opens the store of a run whose gateways have ended: a Redis' address, or a file.
 	OpenStore func(ctx context.Context, where string) (queue.Store, error)
 	Dir       string // an empty directory; what is left there shows how a run failed
+	Keep      bool   // what is left is kept though nothing failed
+	// Disks gives stores and hosts file systems of their own, which can be full and fail; see CheckDisks.
+	Disks bool
 
-	Light int // light hosts; 0 = 80
-	Crews int // processes that carry them; 0 = 4
+	Light int // light hosts; 0 = 90
+	Crews int // processes that carry them; 0 = 6
 	Real  int // rexagents; 0 = 8
 	// Outstanding is how many executions are under way at most; 0 = five a host.
 	Outstanding int
@@ -59,8 +66,8 @@ func (c *Config) complete() error {
 			*n = v
 		}
 	}
-	def(&c.Light, 80)
-	def(&c.Crews, 4)
+	def(&c.Light, 90)
+	def(&c.Crews, 6)
 	def(&c.Real, 8)
 	if c.Rexagent == "" {
 		c.Real = 0
@@ -68,6 +75,9 @@ func (c *Config) complete() error {
 	def(&c.Outstanding, 5*(c.Light+c.Real))
 	if c.Patience == 0 {
 		c.Patience = 2 * time.Minute
+	}
+	if c.Round == 0 {
+		c.Round = 5 * time.Minute
 	}
 	if c.Log == nil {
 		c.Log = io.Discard

@@ -29,7 +29,10 @@ type crewOrder struct {
 	Trace    string            `json:"trace,omitempty"`
 	Identity loadtest.Identity `json:"identity,omitzero"`
 	Hosts    []crewHost        `json:"hosts,omitempty"`
+	Machine  string            `json:"machine,omitempty"` // its machine-id
 	Keep     time.Duration     `json:"keep,omitempty"`
+	// Of doRouse.
+	Host string `json:"host,omitempty"`
 	// Of doArm.
 	Trap trap `json:"trap,omitzero"`
 }
@@ -45,6 +48,7 @@ const (
 	doArm     = "arm"
 	doRelease = "release"
 	doCount   = "count"
+	doRouse   = "rouse" // a host's link begins anew, and waits for nothing
 	doStop    = "stop"
 )
 
@@ -98,6 +102,10 @@ func Crew(in io.Reader, out io.Writer) error {
 			c.traps.release()
 		case doCount:
 			c.say(crewNotice{Count: c.count()})
+		case doRouse:
+			if wake := c.rouse[o.Host]; wake != nil {
+				offer(wake, struct{}{})
+			}
 		}
 	}
 }
@@ -108,6 +116,7 @@ type crewMember struct {
 	runner *lightRunner
 	trace  *tracer
 	agents []*agent.Agent
+	rouse  map[string]chan struct{} // by host
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
@@ -121,7 +130,7 @@ func newCrewMember(o crewOrder, enc *json.Encoder) (*crewMember, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &crewMember{trace: trace, enc: enc, up: map[int]bool{}}
+	c := &crewMember{trace: trace, enc: enc, up: map[int]bool{}, rouse: map[string]chan struct{}{}}
 	c.traps = &traps{held: func(_, execution string) { c.say(crewNotice{Held: execution}) }}
 	c.runner = newLightRunner(trace, c.traps)
 	boot := fmt.Sprintf("boot-%d-%d", os.Getpid(), time.Now().UnixNano())
@@ -143,7 +152,7 @@ func (c *crewMember) host(ctx context.Context, o crewOrder, h crewHost, boot str
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})).With("host", id)
-	link, err := client.NewLink(client.Config{
+	cfg := client.Config{
 		Gateways: h.Gateways, Identity: client.NewIdentity(id, o.Identity.Key(h.Number)), Mode: h.Mode,
 		Network: client.Network{Proxy: "direct"}, StateFile: filepath.Join(dir, "link.json"), Log: log,
 		OnStatus: func(s client.Status) {
@@ -153,24 +162,46 @@ func (c *crewMember) host(ctx context.Context, o crewOrder, h crewHost, boot str
 		},
 		// A host that lives through a thousand faults comes back sooner than others.
 		Timing: client.Timing{BackoffBase: 50 * time.Millisecond, BackoffCap: time.Second, Handshake: 5 * time.Second, Welcome: 5 * time.Second, Request: 5 * time.Second, Wait: 10 * time.Second},
-	})
-	if err != nil {
-		return err
 	}
 	a, err := agent.New(agent.Config{
-		Dir: dir, Runner: c.runner.of(id), Fetch: link.Script, Policy: anything{}, Slots: map[string]int{"default": 2},
-		Version: "faults", BootID: boot, Keep: o.Keep, Log: log,
+		Dir: dir, Runner: c.runner.of(id), Policy: anything{}, Slots: map[string]int{"default": 2},
+		Version: "faults", BootID: boot, MachineID: o.Machine, Keep: o.Keep, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	c.agents = append(c.agents, a)
+	wake := make(chan struct{}, 1)
+	c.rouse[id] = wake
 	c.wg.Go(func() {
-		if err := link.Run(ctx, &trapped{Agent: a, host: id, traps: c.traps, last: map[string]int64{}}); err != nil {
-			log.Error("the link ended", "err", err)
+		peer := &trapped{Agent: a, host: id, traps: c.traps, last: map[string]int64{}}
+		for ctx.Err() == nil {
+			if err := connect(ctx, cfg, peer, wake); err != nil {
+				log.Error("the link ended", "err", err)
+				return
+			}
 		}
 	})
 	return nil
+}
+
+// connect keeps a host's link until it is woken, or ctx ends.
+func connect(ctx context.Context, cfg client.Config, peer client.Peer, wake <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	link, err := client.NewLink(cfg)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- link.Run(ctx, peer) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-wake:
+		cancel()
+		return <-ended
+	}
 }
 
 // anything lets a light host play what it is told: nothing is run.

@@ -21,6 +21,7 @@ import (
 type crew struct {
 	*process
 	first    crewOrder // its first line
+	disk     *disk     // nil = the suite's
 	hosts    []string
 	busy     sync.Mutex // held by a fault
 	linkBusy sync.Mutex // the same, of its hosts' connections
@@ -45,10 +46,12 @@ func (w *world) enrolLight(ctx context.Context, token string) error {
 		name := fmt.Sprintf("crew-%d", k+1)
 		c := &crew{
 			process: &process{name: name, path: w.cfg.Crew[0], args: w.cfg.Crew[1:], log: filepath.Join(w.logs, name+".log")},
-			first:   crewOrder{Dir: w.hostsDir(), Trace: w.trace, Identity: w.identity, Keep: keepOutput},
-			held:    make(chan string, 1), ready: make(chan struct{}, 1), count: make(chan crewCount, 1),
+			first:   crewOrder{Dir: filepath.Join(w.hostsDir(), name), Trace: w.trace, Identity: w.identity, Machine: "machine of " + name, Keep: keepOutput},
 		}
-		c.attach = c.listen
+		c.complete()
+		if c.disk, err = w.newDisk(c.first.Dir, crewDisk); err != nil {
+			return err
+		}
 		for i := k; i < w.cfg.Light; i += w.cfg.Crews {
 			id := w.identity.Host(i)
 			if _, err := client.Register(ctx, ways, token, id, w.identity.Key(i)); err != nil {
@@ -68,6 +71,15 @@ func (w *world) enrolLight(ctx context.Context, token string) error {
 	}
 	return nil
 }
+
+// complete makes what a crew needs before it begins.
+func (c *crew) complete() {
+	c.held, c.ready, c.count = make(chan string, 1), make(chan struct{}, 1), make(chan crewCount, 1)
+	c.attach = c.listen
+}
+
+// crewDisk is the size of a crew's disk.
+const crewDisk = 512 << 20
 
 // keepOutput is how long agents keep what is stored: longer than what a failover loses.
 const keepOutput = time.Minute
@@ -196,12 +208,13 @@ type real struct {
 	host, dir string
 	busy      sync.Mutex // held by a fault
 	linkBusy  sync.Mutex
+	ownDisk   bool
 	mounted   bool
 }
 
 // newReal enrols a host with a state directory of its own, and starts its agent.
 func (w *world) newReal(ctx context.Context, i int, token string) (*real, error) {
-	r := &real{host: fmt.Sprintf("real-%03d", i)}
+	r := &real{host: fmt.Sprintf("real-%03d", i), ownDisk: w.cfg.Disks}
 	r.dir = filepath.Join(w.hostsDir(), r.host)
 	if err := os.MkdirAll(r.dir, 0o711); err != nil {
 		return nil, err
@@ -236,9 +249,9 @@ func (w *world) newReal(ctx context.Context, i int, token string) (*real, error)
 // realDisk is the size of a real host's disk.
 const realDisk = 16 << 20
 
-// mount gives the host a disk of its own, which can be filled. That needs root: without, it shares the suite's.
+// mount gives the host a disk of its own, in memory, which can be filled.
 func (r *real) mount() error {
-	if os.Geteuid() != 0 {
+	if !r.ownDisk {
 		return nil
 	}
 	err := syscall.Mount("tmpfs", r.dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, fmt.Sprintf("size=%d,mode=0711", realDisk))

@@ -124,14 +124,22 @@ func (p *lightProcess) play() (runner.Exit, error) {
 	return end(x, nil)
 }
 
-// leave puts the exit on disk whole.
+// leave puts the exit on disk whole, after all that came before it.
 func (p *lightProcess) leave(x runner.Exit) error {
 	b, err := json.Marshal(x)
 	if err != nil {
 		return err
 	}
+	if err := p.file.Sync(); err != nil {
+		return err
+	}
 	tmp := filepath.Join(p.dir, lightExit+".tmp")
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp, filepath.Join(p.dir, lightExit))

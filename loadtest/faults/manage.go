@@ -12,7 +12,10 @@ import (
 // manage is the hosts' service manager: an agent that has ended by itself is started again. That one ends is a violation, unless it
 // found the lock still held: a process that an agent has just forked holds it for a moment beyond the agent's death.
 func (r *run) manage(ctx context.Context) {
-	for pause(ctx, 100*time.Millisecond) == nil {
+	for n := 0; pause(ctx, 100*time.Millisecond) == nil; n++ {
+		if n%5 == 0 {
+			r.resolveDoubles(ctx, r.w.gateways[n/5%len(r.w.gateways)])
+		}
 		for _, g := range r.w.gateways {
 			r.revive(&g.busy, g.process, func() error { return r.w.up(ctx, g) })
 		}

@@ -114,6 +114,9 @@ func (r *real) supervisors() []int {
 
 // spooled counts the executions' directories of all hosts.
 func (w *world) spooled() (dirs []string) {
-	dirs, _ = filepath.Glob(filepath.Join(w.hostsDir(), "*", "x", "*"))
+	for _, pattern := range []string{"*/x/*", "*/*/x/*"} { // of real and of light hosts
+		more, _ := filepath.Glob(filepath.Join(w.hostsDir(), pattern))
+		dirs = append(dirs, more...)
+	}
 	return dirs
 }

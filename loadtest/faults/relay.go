@@ -11,16 +11,16 @@ import (
 
 // relay passes connections on to one address, and can do to them what networks do.
 type relay struct {
-	name   string
-	target string
-	ln     net.Listener
-	hints  bool // the connections are Redis': hints may be lost, doubled and late
+	name  string
+	ln    net.Listener
+	hints bool // the connections are Redis': hints may be lost, doubled and late
 
 	wg    sync.WaitGroup
 	delay atomic.Int64 // nanoseconds before each piece that is passed on
 	rule  atomic.Int32 // a hintRule
 
 	mu     sync.Mutex // guards the following
+	target string
 	pairs  map[*pair]bool
 	closed bool
 	refuse bool // new connections are cut at once
@@ -68,6 +68,13 @@ func newRelay(name, target string, hints bool) (*relay, error) {
 
 func (r *relay) addr() string { return r.ln.Addr().String() }
 
+// aim has new connections go to another address.
+func (r *relay) aim(target string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.target = target
+}
+
 func (r *relay) accept() {
 	for {
 		c, err := r.ln.Accept()
@@ -79,7 +86,14 @@ func (r *relay) accept() {
 }
 
 func (r *relay) serve(c net.Conn) {
-	up, err := net.DialTimeout("tcp", r.target, 5*time.Second)
+	r.mu.Lock()
+	target, refuse := r.target, r.closed || r.refuse
+	r.mu.Unlock()
+	if refuse {
+		reset(c)
+		return
+	}
+	up, err := net.DialTimeout("tcp", target, 5*time.Second)
 	if err != nil {
 		reset(c)
 		return

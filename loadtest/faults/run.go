@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -27,19 +28,10 @@ type strike struct {
 	Hosts []string  `json:"hosts,omitempty"` // nil = all
 	Held  string    `json:"held,omitempty"`  // the execution that was in the trap
 	Err   string    `json:"err,omitempty"`
+	// Missed says that there was nothing to strike.
+	Missed bool `json:"missed,omitempty"`
 
 	struck map[column]int // executions, by what they were
-}
-
-// Result is what came of a run.
-type Result struct {
-	Violations []string
-	Executions int
-	Faults     int
-	Table      string         // faults of each kind, by the states they struck in
-	Struck     map[string]int // how often each kind struck
-	Empty      []string       // states in which nothing was struck
-	Notes      []string       // what is no violation, and good to know
 }
 
 // say tells how far the run is.
@@ -55,6 +47,7 @@ const maxViolations = 200
 type run struct {
 	w     *world
 	cfg   Config
+	names []string // of kinds
 	load  *load
 	begun time.Time
 
@@ -82,10 +75,10 @@ func (r *run) remark(format string, args ...any) {
 }
 
 // atOnce is how many faults may last at the same time.
-const atOnce = 3
+const atOnce = 5
 
-// Run puts a world up, has faults strike it, lets it heal, and checks it. An error says that the run couldn't be made; what
-// it found is in the result.
+// Run puts a world up, has faults strike it, lets it heal, and checks it: once, or in rounds with a new world each. An error says that the
+// run couldn't be made; what it found is in the result.
 func Run(ctx context.Context, c Config) (Result, error) {
 	if err := c.complete(); err != nil {
 		return Result{}, err
@@ -94,15 +87,37 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	all := newTally(names)
+	for left := c.For; left > 0 && err == nil; {
+		one := c
+		if one.For = left; left >= c.Round*3/2 {
+			one.For = c.Round
+		}
+		left -= one.For
+		one.Seed = c.Seed + uint64(all.rounds)
+		one.Dir = filepath.Join(c.Dir, fmt.Sprintf("seed-%d", one.Seed))
+		if err := os.Mkdir(one.Dir, 0o755); err != nil {
+			return all.result(), err
+		}
+		before := all.total
+		if err = round(ctx, one, names, all); err == nil && all.total == before && !c.Keep {
+			err = os.RemoveAll(one.Dir)
+		}
+	}
+	return all.result(), err
+}
+
+// round is a whole run in one world.
+func round(ctx context.Context, c Config, names []string, all *tally) error {
 	fmt.Fprintf(c.Log, "seed %d, store %s, for %v: %d light hosts in %d crews, %d real ones, %d kinds of faults\n", c.Seed, c.Store, c.For, c.Light, c.Crews, c.Real, len(names))
 	start, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	w, err := newWorld(start, c)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	defer w.abandon()
-	r := &run{w: w, cfg: c, begun: time.Now()}
+	r := &run{w: w, cfg: c, names: names, begun: time.Now()}
 	r.load = newLoad(w, c.Seed, r.note)
 
 	watching, endWatch := context.WithCancel(ctx)
@@ -128,8 +143,8 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	if err == nil && ctx.Err() == nil {
 		err = r.check(ctx)
 	}
-	res := r.result()
-	return res, errors.Join(err, ctx.Err(), r.write())
+	all.add(r)
+	return errors.Join(err, ctx.Err(), r.write())
 }
 
 // strikeAll has faults strike until the time is over, and returns when all have healed.
@@ -141,7 +156,7 @@ func (r *run) strikeAll(ctx context.Context, s *schedule) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	last := 0
-	for time.Now().Before(end) && healing.Err() == nil {
+	for healing.Err() == nil && (time.Now().Before(end) || time.Now().Before(end.Add(r.cfg.Longer)) && !r.enough()) {
 		if time.Since(tell) > time.Minute {
 			tell = time.Now()
 			r.say("%d faults", s.n)
@@ -200,18 +215,58 @@ func (r *run) await(ctx context.Context, ended int) int {
 	}
 }
 
+// enough tells whether each kind has struck, and each state was looked for often enough to have been met.
+func (r *run) enough() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kinds, cols := map[string]bool{}, map[column]int{}
+	for _, st := range r.strikes {
+		if !st.Missed {
+			kinds[st.Kind] = true
+			cols[st.Column]++
+		}
+	}
+	for _, c := range columns() {
+		if cols[c] < 8 {
+			return false
+		}
+	}
+	return len(kinds) == len(r.names)
+}
+
+// choose gives a victim of a kind, locked: the one that the fault names, or another that no fault is at.
+func (r *run) choose(k kind, f fault) victim {
+	for n := range uint64(8) {
+		g := f
+		g.Victim += n
+		if v := k.on(r.w, g); v.busy.TryLock() {
+			return v
+		}
+	}
+	v := k.on(r.w, f)
+	v.busy.Lock()
+	return v
+}
+
 // one has one fault strike, last and heal.
 func (r *run) one(ctx context.Context, f fault) error {
 	k := findKind(f.Kind)
-	v := k.on(r.w, f)
-	v.busy.Lock()
+	v := r.choose(k, f)
 	defer v.busy.Unlock()
 	st := &strike{fault: f, Name: v.name, Hosts: v.hosts}
-	release := r.lure(ctx, f, v, st)
-	v.held = st.Held
+	var undo func(context.Context) error
+	var err error
+	if k.prepare != nil {
+		err = k.prepare(ctx, r, f, v)
+	}
 	st.At = time.Now()
-	undo, err := k.strike(ctx, r, f, v)
-	release()
+	if err == nil {
+		release := r.lure(ctx, f, v, st)
+		v.held = st.Held
+		st.At = time.Now()
+		undo, err = k.strike(ctx, r, f, v)
+		release()
+	}
 	if err != nil && !errors.Is(err, errNothing) {
 		return err
 	}
@@ -228,7 +283,7 @@ func (r *run) one(ctx context.Context, f fault) error {
 		}
 	}
 	if st.Until = time.Now(); err != nil {
-		st.Err = err.Error()
+		st.Missed, st.Err = true, err.Error()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -41,24 +41,31 @@ func (f fault) String() string {
 	return fmt.Sprintf("%d: %s in %s %s, after %d ended, victim %d, how %d, for %v", f.N, f.Kind, f.Column, f.Point, f.After, f.Victim%1000, f.How%1000, f.Hold)
 }
 
+// maxAfter bounds how many executions end between two faults.
+const maxAfter = 30
+
 // schedule draws faults, without end.
 type schedule struct {
-	rand  *rand.Rand
-	kinds []string
-	deck  []fault // what is left of a round: each kind once in each column
-	n     int
+	rand    *rand.Rand
+	kinds   []string
+	deck    []fault    // what is left of a round: each kind once
+	columns [][]column // by kind: in which it has not struck yet
+	n       int
 }
 
 func newSchedule(seed uint64, kinds []string) *schedule {
-	return &schedule{rand: rand.New(rand.NewPCG(seed, 2)), kinds: kinds}
+	return &schedule{rand: rand.New(rand.NewPCG(seed, 2)), kinds: kinds, columns: make([][]column, len(kinds))}
 }
 
 func (s *schedule) next() fault {
 	if len(s.deck) == 0 {
-		for _, c := range columns() {
-			for _, k := range s.kinds {
-				s.deck = append(s.deck, fault{Kind: k, Column: c})
+		for i, k := range s.kinds {
+			if len(s.columns[i]) == 0 {
+				s.columns[i] = columns()
+				s.rand.Shuffle(len(s.columns[i]), func(a, b int) { c := s.columns[i]; c[a], c[b] = c[b], c[a] })
 			}
+			s.deck = append(s.deck, fault{Kind: k, Column: s.columns[i][0]})
+			s.columns[i] = s.columns[i][1:]
 		}
 		s.rand.Shuffle(len(s.deck), func(i, j int) { s.deck[i], s.deck[j] = s.deck[j], s.deck[i] })
 	}
@@ -69,7 +76,7 @@ func (s *schedule) next() fault {
 	if p := points[f.Column]; p != nil {
 		f.Point = p[s.rand.IntN(len(p))]
 	}
-	f.After = s.rand.IntN(60)
+	f.After = s.rand.IntN(maxAfter)
 	f.Victim, f.How = s.rand.Uint64()>>1, s.rand.Uint64()>>1
 	f.Hold = time.Duration(20+s.rand.IntN(700)) * time.Millisecond
 	return f
@@ -81,9 +88,10 @@ func chooseKinds(c Config) ([]string, error) {
 	for _, k := range kinds() {
 		switch {
 		case k.redis && c.Store != Redis:
+		case k.sqlite && c.Store != SQLite:
 		case k.real && c.Real == 0:
 		case k.name == kindClock && c.WrongClock == "":
-		case k.name == kindDisk && !ownDisks():
+		case k.disk && !c.Disks:
 		default:
 			all = append(all, k.name)
 		}

@@ -128,7 +128,9 @@ func (w *world) servers() (pids []int) {
 		pids = append(pids, g.pid())
 	}
 	if w.redis != nil {
-		pids = append(pids, w.redis.pid())
+		for _, n := range w.redis.nodes {
+			pids = append(pids, n.pid())
+		}
 	}
 	return pids
 }
@@ -140,7 +142,9 @@ func (r *run) gone(ctx context.Context, when string, but ...int) error {
 		known[pid] = true
 	}
 	if r.w.redis != nil {
-		known[r.w.redis.pid()] = true
+		for _, n := range r.w.redis.nodes {
+			known[n.pid()] = true
+		}
 	}
 	var left []string
 	ok, err := until(ctx, func() (bool, error) {

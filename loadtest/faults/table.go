@@ -54,47 +54,86 @@ func (s *strike) mark(c column) {
 	s.struck[c]++
 }
 
-// cellsOf takes over what the checker found.
-func (r *run) cellsOf(c *checker) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.seen = c.seen
+// Result is what came of a run.
+type Result struct {
+	Violations []string
+	Executions int
+	Faults     int
+	Table      string         // faults of each kind, by the states they struck in
+	Struck     map[string]int // how often each kind struck
+	Empty      []string       // states in which nothing was struck
+	Notes      []string       // what is no violation, and good to know
 }
 
-// result sums up.
-func (r *run) result() Result {
+// tally sums the rounds of a run up.
+type tally struct {
+	names      []string
+	rounds     int
+	total      int // violations
+	violations []string
+	executions int
+	faults     int
+	cells      map[cell]int
+	struck     map[string]int
+	missed     int
+	notes      []string
+}
+
+func newTally(names []string) *tally {
+	return &tally{names: names, cells: map[cell]int{}, struck: map[string]int{}}
+}
+
+// add takes a round over.
+func (t *tally) add(r *run) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	res := Result{Executions: r.seen, Faults: len(r.strikes), Notes: r.notes}
+	t.rounds++
+	t.total += r.total
+	t.executions += r.seen
 	for _, v := range r.violations {
-		res.Violations = append(res.Violations, v.String())
+		t.violations = append(t.violations, fmt.Sprintf("(seed %d) %v", r.cfg.Seed, v))
 	}
 	if n := r.total - len(r.violations); n > 0 {
-		res.Violations = append(res.Violations, fmt.Sprintf("and %d more", n))
+		t.violations = append(t.violations, fmt.Sprintf("(seed %d) and %d more", r.cfg.Seed, n))
 	}
-	names, _ := chooseKinds(r.cfg)
-	cells, sums, perKind := map[cell]int{}, map[column]int{}, map[string]int{}
 	for _, st := range r.strikes {
-		perKind[st.Kind]++
+		if st.Missed {
+			t.missed++
+			continue
+		}
+		t.faults++
+		t.struck[st.Kind]++
 		for col := range st.struck {
-			cells[cell{st.Kind, col}]++
-			sums[col]++
+			t.cells[cell{st.Kind, col}]++
 		}
 	}
+	slices.Sort(r.notes)
+	t.notes = append(t.notes, r.notes...)
+}
+
+// result writes the table.
+func (t *tally) result() Result {
+	res := Result{Executions: t.executions, Faults: t.faults, Violations: t.violations, Struck: map[string]int{}, Notes: t.notes}
+	if t.missed > 0 {
+		res.Notes = append(res.Notes, fmt.Sprintf("%d faults found nothing to strike, and aren't counted", t.missed))
+	}
+	sums := map[column]int{}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-22s %7s", "fault", "struck")
 	for _, col := range columns() {
 		fmt.Fprintf(&b, " %9s", col)
 	}
 	b.WriteByte('\n')
-	for _, k := range names {
-		fmt.Fprintf(&b, "%-22s %7d", k, perKind[k])
+	for _, k := range t.names {
+		res.Struck[k] = t.struck[k]
+		fmt.Fprintf(&b, "%-22s %7d", k, t.struck[k])
 		for _, col := range columns() {
-			fmt.Fprintf(&b, " %9d", cells[cell{k, col}])
+			fmt.Fprintf(&b, " %9d", t.cells[cell{k, col}])
+			sums[col] += t.cells[cell{k, col}]
 		}
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "%-22s %7d", "all", len(r.strikes))
+	fmt.Fprintf(&b, "%-22s %7d", "all", t.faults)
 	for _, col := range columns() {
 		fmt.Fprintf(&b, " %9d", sums[col])
 		if sums[col] == 0 {
@@ -103,7 +142,5 @@ func (r *run) result() Result {
 	}
 	b.WriteByte('\n')
 	res.Table = b.String()
-	res.Struck = perKind
-	slices.Sort(res.Notes)
 	return res
 }

@@ -24,7 +24,9 @@ type world struct {
 	trace string
 	logs  string
 
-	redis    *redisServer // nil = SQLite
+	redis    *redisPair // nil = SQLite
+	disks    []*disk    // that exist
+	storeOn  *disk      // of SQLite's file; nil = it is on the suite's
 	gateways []*gate
 	crews    []*crew
 	reals    []*real
@@ -32,6 +34,7 @@ type world struct {
 	links    map[string][]*relay // by host: one for each gateway
 	calm     int                 // goroutines of a gateway that nobody is connected to
 	arrows   map[[2]queue.State]bool
+	doubles  doubles
 }
 
 // gate is a gateway.
@@ -46,14 +49,19 @@ type gate struct {
 
 // newWorld starts everything, and waits until all hosts are online.
 func newWorld(ctx context.Context, c Config) (w *world, err error) {
-	w = &world{cfg: c, trace: filepath.Join(c.Dir, "trace"), logs: filepath.Join(c.Dir, "logs"), links: map[string][]*relay{}, arrows: reachable()}
+	w = &world{cfg: c, doubles: doubles{may: map[string]bool{}, left: map[string]bool{}}, trace: filepath.Join(c.Dir, "trace"), logs: filepath.Join(c.Dir, "logs"), links: map[string][]*relay{}, arrows: reachable()}
 	defer func() {
 		if err != nil {
 			w.abandon()
 		}
 	}()
-	for _, dir := range []string{w.logs, w.hostsDir(), w.dataDir()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	for _, dir := range []string{w.logs, w.hostsDir(), w.twinsDir(), w.dataDir()} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return nil, err
+		}
+	}
+	if c.Store == SQLite {
+		if w.storeOn, err = w.newDisk(w.dataDir(), storeDisk); err != nil {
 			return nil, err
 		}
 	}
@@ -88,11 +96,27 @@ func newWorld(ctx context.Context, c Config) (w *world, err error) {
 
 func (w *world) dataDir() string  { return filepath.Join(w.cfg.Dir, "data") }
 func (w *world) hostsDir() string { return filepath.Join(w.cfg.Dir, "hosts") }
+func (w *world) twinsDir() string { return filepath.Join(w.cfg.Dir, "twins") }
+
+// storeDisk is the size of the disk of SQLite's file.
+const storeDisk = 2 << 30
+
+// newDisk gives a directory a disk of its own, if there are disks; nil if not, and the directory is made.
+func (w *world) newDisk(dir string, size int64) (*disk, error) {
+	if !w.cfg.Disks {
+		return nil, os.MkdirAll(dir, 0o711)
+	}
+	d, err := newDisk(dir+".img", dir, size)
+	if d != nil {
+		w.disks = append(w.disks, d)
+	}
+	return d, err
+}
 
 // storeAt is what OpenStore is given.
 func (w *world) storeAt() string {
 	if w.redis != nil {
-		return w.redis.addr
+		return w.redis.master().addr
 	}
 	return filepath.Join(w.dataDir(), "rexgate.db")
 }
@@ -114,7 +138,7 @@ func (w *world) newGate(i int) (*gate, error) {
 			"--lease-ttl", "5s", "--poll-interval", "1s", "--drain-time", "5s", "--log-level", "warn"},
 	}
 	if w.redis != nil {
-		if g.store, err = newRelay(name+"-redis", w.redis.addr, true); err != nil {
+		if g.store, err = newRelay(name+"-redis", w.redis.master().addr, true); err != nil {
 			return nil, err
 		}
 		g.args = append(g.args, "--redis", "redis://"+g.store.addr()+"/0")
@@ -245,7 +269,7 @@ func (w *world) abandon() {
 		}
 	}
 	if w.redis != nil {
-		w.redis.kill()
+		w.redis.close()
 	}
 	for _, rs := range w.links {
 		for _, r := range rs {
@@ -257,6 +281,9 @@ func (w *world) abandon() {
 	}
 	for _, r := range w.reals {
 		r.unmount() //nolint:errcheck // the run has failed already
+	}
+	for _, d := range w.disks {
+		d.drop()
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"iter"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -21,11 +22,11 @@ type table struct {
 	err    error
 }
 
-// alignRows is how many rows decide the widths, and maxAligned how wide a column gets at most: what is longer
-// shifts its own row only.
+// alignRows is how many rows decide the widths, and maxBeside how wide a column gets at most beside one that
+// is wrapped: what is longer shifts its own row only.
 const (
-	alignRows  = 500
-	maxAligned = 40
+	alignRows = 500
+	maxBeside = 26
 )
 
 // newTable makes a table. One without a header has names and values, which are never cut.
@@ -50,12 +51,16 @@ func (t *table) row(cells ...string) {
 
 // flush writes the rows that wait, and gives the first error of writing.
 func (t *table) flush() error {
+	most := math.MaxInt
+	if t.wrap {
+		most = maxBeside
+	}
 	for _, r := range t.rows {
 		for i, c := range r {
 			if i == len(t.widths) {
 				t.widths = append(t.widths, 0)
 			}
-			t.widths[i] = max(t.widths[i], min(utf8.RuneCountInString(c), maxAligned))
+			t.widths[i] = max(t.widths[i], min(utf8.RuneCountInString(c), most))
 		}
 	}
 	var b strings.Builder
@@ -75,7 +80,7 @@ func (t *table) flush() error {
 }
 
 // minWrapped is the least width that a column is wrapped to.
-const minWrapped = 24
+const minWrapped = 36
 
 // fit writes a row's columns, of which last is the last, as the terminal's width has it.
 func (t *table) fit(b *strings.Builder, before, last string) {

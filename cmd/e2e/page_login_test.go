@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/rexgate/rexgate/client/clienttest"
 )
 
 // token reads the operator's token.
@@ -97,9 +99,17 @@ func TestPageDemo(t *testing.T) {
 	if strings.Contains(p.url(), "login") {
 		t.Errorf("the code is still in the address: %s", p.url())
 	}
-	// The link again, where it has logged in: that stays.
+	// The link again, where somebody is logged in: it is asked, and who is logged in stays so.
 	p.do("go", map[string]any{"url": "about:blank"})
 	p.do("go", map[string]any{"url": address})
+	p.sees("dialog", "You are logged in as demo")
+	if strings.Contains(p.url(), "login") {
+		t.Errorf("the code is still in the address: %s", p.url())
+	}
+	p.click("dialog button", "Log in by the link")
+	p.sees("dialog .fault", "the code isn't good")
+	p.click("dialog button", "No, leave it")
+	p.gone("dialog", "")
 	p.sees(".who", "demo")
 	p.click("td a", "demo")
 	p.click(".host", "beta")
@@ -111,6 +121,47 @@ func TestPageDemo(t *testing.T) {
 	if strings.Contains(again.url(), "login") {
 		t.Errorf("the code is still in the address: %s", again.url())
 	}
+}
+
+// TestPageLink opens a link that logs in where somebody is logged in: nothing happens unasked, and the link stays good.
+func TestPageLink(t *testing.T) {
+	t.Parallel()
+	demo := start(t, nil, "rexgate", "demo", "--", "true")
+	address := demo.err.waitFor(t, `(http://\S+/#login=\S+)`)[1]
+	token, err := os.ReadFile(demo.err.waitFor(t, `REXCTL_TOKEN_FILE=(\S+)`)[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := openPage(t, strings.Split(address, "#")[0], hostOf(t, address))
+	p.login(strings.TrimSpace(string(token)))
+	for _, answer := range []string{"No, leave it", "Log in by the link"} {
+		p.do("go", map[string]any{"url": "about:blank"})
+		p.do("go", map[string]any{"url": address})
+		p.sees("dialog", "You are logged in as demo")
+		p.click("dialog button", answer)
+		p.gone("dialog", "")
+		p.sees(".who", "demo")
+	}
+	again := openPage(t, address, hostOf(t, address))
+	again.sees(".fault", "the code isn't good") // it was used
+}
+
+// TestPageLogoutUnreachable logs out where the gateway doesn't answer: the cookie is still there, and that is said.
+func TestPageLogoutUnreachable(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "sqlite", "--listen", "127.0.0.1:"+clienttest.FreePort(t))
+	p := s.page("")
+	s.gate.kill()
+	p.sees(".connection", "Reconnecting")
+	p.click("button", "Log out")
+	p.sees(".fault", "You are still logged in on this browser: the gateway can't be reached")
+	p.sees(".who", "tester")
+	s.up()
+	p.sees(".connection", "Live")
+	p.click("button", "Log out")
+	p.sees("h1", "Log in")
+	p.do("reload", nil)
+	p.sees("h1", "Log in")
 }
 
 // TestPageTabs logs out and in in one tab of a browser: the other one follows, and shows nothing meanwhile.

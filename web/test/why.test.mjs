@@ -33,7 +33,7 @@ test("reasons are counted, the most frequent first", () => {
   const groups = byReason([x("a", "lane"), x("b", "offline"), x("c", "offline"), x("d"), x("e", "offline"), x("f", "offline")], 3)
   assert.deepEqual(groups.map((g) => [g.code, g.count, g.first.map((h) => h.host).join("")]), [["offline", 4, "bce"], ["lane", 1, "a"]])
   assert.deepEqual(byReason([], 3), [])
-  assert.equal(inShort("offline"), "host offline")
+  assert.equal(inShort("offline"), "offline")
   assert.equal(inShort("on_the_moon"), "on the moon")
   assert.equal(inShort("constructor"), "constructor")
 })

@@ -32,18 +32,20 @@ function Facts({ x, model }) {
   const now = useNow(model, !ended(x.state))
   const at = (name) => (x[name] ? Date.parse(x[name]) : undefined)
   const [released, started, finished] = ["released_at", "started_at", "finished_at"].map(at)
+  const why = finished ? undefined : x.why
+  const runs = ["running", "running_away"].includes(why?.code) // since when, it says itself
   return html`<p class="facts">
     <${State} name=${x.state} />
     ${x.result && html`<b class="how">${how(x.result)}</b>`}
     ${x.cancelled_at && !finished && html`<span>cancel asked for</span>`}
-    ${started && html`<span>started <time datetime=${x.started_at}>${when(started, now)}</time></span>`}
-    ${started && html`<span>${finished ? "ran" : "running for"} ${span((finished ?? now) - started)}</span>`}
+    ${started && !runs && html`<span>started <time datetime=${x.started_at}>${when(started, now)}</time></span>`}
+    ${started && !runs && html`<span>${finished ? "ran" : "running for"} ${span((finished ?? now) - started)}</span>`}
     ${!started && !finished && released && html`<span>waiting for ${span(now - released)}</span>`}
     ${x.deliveries > 1 && html`<span>delivered ${x.deliveries} times</span>`}
     <span>${size(x.output.stdout + x.output.stderr)} of output${x.output.stderr > 0 ? `, ${size(x.output.stderr)} stderr` : ""}</span>
     ${x.late && html`<span class="late">a late result came at <time datetime=${x.late.at}>${when(x.late.at, now)}</time>: ${label(clean(x.late.outcome))}, ${how(x.late)}</span>`}
   </p>
-  ${x.why && !finished && html`<p class="why"><${Why} why=${x.why} now=${now} /></p>`}`
+  ${why && html`<p class="why ${why.code === "running" ? "calm" : ""}"><${Why} why=${why} now=${now} /></p>`}`
 }
 
 // how tells how an execution ended.

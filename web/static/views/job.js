@@ -74,7 +74,7 @@ const Policies = ({ job }) => html`
   ${job.offline === "skip" && html`<span title="Hosts that are offline when it becomes due are left out">skips offline hosts</span>`}
   ${job.offline && !["skip", "wait"].includes(job.offline) && html`<span>offline: ${clean(job.offline, 100)}</span>`}
   ${job.supersede_key && html`<span title="A newer job with this key replaces it where it still waits">supersedes by <code>${clean(job.supersede_key, 200)}</code></span>`}
-  ${job.recheck && html`<span title="Hosts whose labels don't match any more when it is delivered are left out">rechecks <code>${clean(job.recheck, 500)}</code></span>`}`
+  ${job.recheck && html`<span title="Hosts whose labels don't match any more when it is delivered are left out">rechecked${job.recheck !== job.selection && html` by <code>${clean(job.recheck, 500)}</code>`} at delivery</span>`}`
 
 function Script({ job }) {
   const [script, setScript] = useState()

@@ -40,7 +40,7 @@ export function WhyNot({ job, model }) {
     ${!known && !problem && html`<p class="dim waiting">Asking</p>`}
     ${known && html`<div class="reasons" tabindex="0">
       ${known.groups.map((g) => html`<section key=${g.code}>
-        <h3><b>${number(g.count)}</b> ${clean(inShort(g.code), 60)}</h3>
+        <h3>${clean(inShort(g.code), 60)} <b>${number(g.count)}</b></h3>
         <ul>
           ${g.first.map((x) => html`<li key=${x.host}><a href=${toHost(job.id, x.host)}>${clean(x.host, 200)}</a> <span><${Why} why=${x.why} now=${now} /></span></li>`)}
           ${g.count > g.first.length && html`<li class="dim">and ${number(g.count - g.first.length)} more</li>`}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/session/wire"
 )
@@ -251,5 +253,25 @@ func TestSupervisorEnvironment(t *testing.T) {
 	env := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
 	if !slices.Contains(env, "GOMAXPROCS=1") || slices.Contains(env, "GOMAXPROCS=7") || strings.Contains(string(b), executionVar) {
 		t.Errorf("environment %q", env)
+	}
+}
+
+// TestSessions: what is done to the agent's session or process group, whole groups killed, reaches neither supervisors nor
+// scripts; nor does what a script does to its own reach its supervisor.
+func TestSessions(t *testing.T) {
+	r := start(t, spec("exec sleep 1000"))
+	r.until(func(s Status) bool { return s.Last >= FirstSeq })
+	st, err := readState(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for who, p := range map[string]int{"supervisor": st.Supervisor.PID, "script": st.Script.PID} {
+		session, err := unix.Getsid(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if group, err := unix.Getpgid(p); err != nil || session != p || group != p {
+			t.Errorf("the %s %d is in session %d and group %d; %v", who, p, session, group, err)
+		}
 	}
 }

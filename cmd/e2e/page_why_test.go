@@ -93,7 +93,7 @@ func TestPageWhyHostile(t *testing.T) {
 // script's result comes late.
 func TestPageLate(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "sqlite")
+	s := newSite(t, "redis")
 	state := s.enrol("web-1")
 	other := filepath.Join(s.dir, "reinstalled")
 	if err := os.Mkdir(other, 0o700); err != nil {

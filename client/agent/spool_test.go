@@ -142,7 +142,7 @@ func TestRecordsArePruned(t *testing.T) {
 			id := g.submit("sleep:1800000 out:x") // so that records are looked through at half past
 			g.connect()
 			time.Sleep(23 * time.Hour)
-			other := g.submit("out:y")
+			other := g.submit("sleep:1800000 out:y")
 			g.deliver()
 			synctest.Wait()
 			if _, ok := g.agent.journal.get(id); !ok {

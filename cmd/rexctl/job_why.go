@@ -61,10 +61,16 @@ type whyView struct {
 	Executions []api.Execution `json:"executions"`
 }
 
+// manyWaiting is from how many executions on it takes seconds.
+const manyWaiting = 5000
+
 func (a *app) why(ctx context.Context, c *operator.Client, id string, hosts []string, limit int) error {
 	j, err := c.Job(ctx, id, operator.JobOptions{})
 	if err != nil {
 		return err
+	}
+	if len(hosts) == 0 && j.Outstanding > manyWaiting && a.isTable() {
+		a.notef("Asking about %d hosts...", j.Outstanding)
 	}
 	v := whyView{Job: j.ID, Targets: j.Targets, Reasons: map[string]int{}, Executions: []api.Execution{}}
 	for x, err := range waiting(ctx, c, id, hosts) {

@@ -36,22 +36,19 @@ func program(t *testing.T, dir, port string, argv ...string) {
 			t.Logf("%s said:\n%s", argv[0], out.String())
 		}
 	})
-	for end := time.Now().Add(20 * time.Second); ; {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			conn.Close()
-			return
-		}
+	clienttest.Until(t, argv[0]+" listens", func() bool {
 		select {
 		case err := <-ended:
 			ended <- err
 			t.Fatalf("%s ended: %v\n%s", argv[0], err, out.String())
-		case <-time.After(20 * time.Millisecond):
+		default:
 		}
-		if time.Now().After(end) {
-			t.Fatalf("%s doesn't listen", argv[0])
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			conn.Close()
 		}
-	}
+		return err == nil
+	})
 }
 
 func write(t *testing.T, path, text string) {

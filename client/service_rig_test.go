@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rexgate/rexgate/client/clienttest"
 	"github.com/rexgate/rexgate/gateway"
 	"github.com/rexgate/rexgate/gateway/auth"
 	"github.com/rexgate/rexgate/poll"
@@ -171,29 +172,21 @@ func (s *service) submit() {
 // finished waits until all jobs have succeeded, and checks what is stored of them.
 func (s *service) finished() {
 	s.t.Helper()
-	limit := time.After(60 * time.Second)
 	var want strings.Builder
 	for i := range s.agent.chunks {
 		fmt.Fprintf(&want, "%0*d", s.agent.size, i)
 	}
 	for _, id := range s.jobs {
-		for {
+		clienttest.Until(s.t, fmt.Sprintf("job %s has succeeded", id), func() bool {
 			x, err := s.store.Execution(s.t.Context(), id, s.host.ID)
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			if x.State == queue.Succeeded {
-				break
-			}
-			if x.State.Terminal() {
+			if x.State.Terminal() && x.State != queue.Succeeded {
 				s.t.Fatalf("job %s is %s: %+v", id, x.State, x)
 			}
-			select {
-			case <-time.After(20 * time.Millisecond):
-			case <-limit:
-				s.t.Fatalf("job %s is still %s; %+v", id, x.State, s.link.Status())
-			}
-		}
+			return x.State == queue.Succeeded
+		})
 		var got strings.Builder
 		for {
 			chunks, err := s.store.Output(s.t.Context(), queue.OutputQuery{Job: id, Host: s.host.ID, Stream: queue.Stdout, Offset: int64(got.Len()), Limit: 1 << 20})

@@ -72,7 +72,7 @@ func (g *Gateway) explainQueue(ctx context.Context, host queue.Host, xs []queue.
 			if ahead.Flying++; ahead.Flying == 1 || x.LeasedAt.Before(ahead.leased) {
 				ahead.Held, ahead.leased = blocker(x), x.LeasedAt
 			}
-		} else if !x.NotBefore.After(now) && now.Before(x.DeliverUntil) {
+		} else if held := (queue.Held{Execution: x}); held.Deliverable(now) {
 			if ahead.Ahead++; ahead.Ahead == 1 {
 				ahead.First = blocker(x)
 			}

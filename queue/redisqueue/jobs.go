@@ -164,8 +164,18 @@ func decodeInfo(spec, commit string) (*jobInfo, error) {
 	return &info, info.count(r.str(rCounts))
 }
 
-// partTargets gives a partition's targets of a job.
+// partTargets gives a partition's targets of a job, from their copy if they are lost.
 func (s *Store) partTargets(ctx context.Context, info *jobInfo, p int) ([]queue.Target, error) {
+	t, err := s.keptTargets(ctx, info, p)
+	if queue.CodeOf(err) == queue.NotFound {
+		split, err := s.copied(ctx, info)
+		return split[p], err
+	}
+	return t, err
+}
+
+// keptTargets gives what a partition itself has of a job's targets. Errors: NotFound, if they were removed, or lost.
+func (s *Store) keptTargets(ctx context.Context, info *jobInfo, p int) ([]queue.Target, error) {
 	if info.counts[p] == 0 {
 		return nil, nil
 	}
@@ -174,9 +184,8 @@ func (s *Store) partTargets(ctx context.Context, info *jobInfo, p int) ([]queue.
 		return t, nil
 	}
 	v, err := s.rdb.Get(ctx, s.k.targets(p, info.job.ID)).Result()
-	if isNil(err) { // it was removed just now, or lost
-		split, err := s.copied(ctx, info)
-		return split[p], err
+	if isNil(err) {
+		return nil, noJob(info.job.ID)
 	}
 	if err != nil {
 		return nil, failed("targets", err)

@@ -214,6 +214,15 @@ func (s *Store) dismiss(ctx context.Context, id queue.JobID) error {
 	if v[0] != nil && v[1] != nil {
 		return nil
 	}
+	if v[0] != nil { // stored by a version that kept no copy: it does without one while nothing is lost
+		info, err := s.info(ctx, id)
+		if err != nil {
+			return err
+		}
+		if lost, err := s.lost(ctx, info, info.parts()); err != nil || len(lost) == 0 {
+			return err
+		}
+	}
 	after, err := there()
 	if err != nil {
 		return err

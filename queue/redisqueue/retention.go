@@ -236,9 +236,9 @@ func (w *sweep) erase(ctx context.Context, info *jobInfo, attempt int64, mode st
 func (w *sweep) erasePart(ctx context.Context, info *jobInfo, p int, attempt int64, mode string) (bool, error) {
 	s, id := w.s, info.job.ID
 	base := []string{s.k.part(p, "d"), s.k.targets(p, id)}
-	targets, err := s.partTargets(ctx, info, p)
+	targets, err := s.keptTargets(ctx, info, p)
 	if queue.CodeOf(err) == queue.NotFound {
-		return true, nil // it has been here already
+		return true, nil // it has been here already, or it was lost
 	}
 	if err != nil {
 		return false, err

@@ -13,9 +13,11 @@
 //	                                 s<job> -> what is fixed of a job: lane, times, number of targets here
 //	                                 c<job> -> what moves: cursor of the expansion, control, counters, bytes
 //	                                 <job>:<n> -> 128 state bytes, in order of the targets
+//	                                 <host>/<scope> -> age and id of the newest job released there that shares a SupersedeScope
 //	                                 last, service -> the queue.ServiceClock of the partition
 //	{p}:jt:<job>             string  the targets, packed and frozen
-//	{p}:own                  hash    host -> incarnation, revoked, deleted, duplicate, session, slots, what is in flight
+//	{p}:own                  hash    host -> incarnation, revoked, deleted, duplicate, session, slots, what is in flight, when
+//	                                 its poll is overdue, in service time
 //	{p}:q:<host>             zset    what a host has queued, all scores 0. A member is a class (q queued, w waiting
 //	                                 for not_before), the lane, 100-priority, the job's age, the job: so they
 //	                                 sort in order of delivery
@@ -24,7 +26,7 @@
 //	{p}:lease                zset    host/job by service time: ends of leases, and of silence
 //	{p}:expiry, delayed      zset    host/job that is queued, by deliver_until; by not_before
 //	{p}:ready                zset    <gateway> NUL <host>: hosts that a Lease would give something
-//	{p}:gw                   hash    gateway -> until when it lives
+//	{p}:gw                   hash    gateway -> until when it lives; NUL <gateway> -> the same in service time
 //	{p}:drain                hash    hosts whose old executions a sweep goes on ending -> where in their queue
 //	{p}:o:<host>/<job>       list    output segments of at most 64 KiB, each after the offsets at which it
 //	                                 begins; output of up to 512 bytes is in the record instead

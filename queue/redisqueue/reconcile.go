@@ -127,7 +127,8 @@ func (s *Store) verifyJob(ctx context.Context, id queue.JobID) (repairs []string
 			return repairs, err
 		}
 	}
-	return repairs, nil
+	lines, err := s.verifyIndexes(ctx, id)
+	return append(repairs, lines...), err
 }
 
 // verifyCall checks a step of a partition's targets; without targets, its counters.

@@ -1,4 +1,4 @@
--- verify.lua: holds state bytes, queues, slots and deadlines of a job against its
+-- verify.lua: holds state bytes, queues, slots, deadlines and the newest of its scope of a job against its
 -- records, or its counters against the state bytes, and repairs what differs.
 --
 -- KEYS: 7.. q:<host> of each target given
@@ -50,6 +50,31 @@ local function slot(h, id, lane, want)
   end
 end
 
+-- What the host remembers as the newest job of this one's scope is to be one that was released there, and as new as this one,
+-- if that was.
+local function newest(h, x)
+  local function released(f) return f[RELEASED] ~= 0 or f[REASON] == WHY_OFFLINE end
+  local field = h.id .. '/' .. scope_of(j)
+  local have, own = read(field), x and released(x.f) and stamp(j)
+  if have and have ~= own then
+    local other = have:sub(9) ~= j.id and load(have:sub(9), h)
+    if not other or not released(other.f) then
+      say(h.id .. ': ' .. have:sub(9) .. ' was left as the newest of its scope')
+      if own then push(d_set, field, own) else after('HDEL', K_D, field) end
+      return
+    end
+  end
+  if own and (not have or before(have, own)) then
+    say(h.id .. ': was missing as the newest of its scope')
+    push(d_set, field, own)
+  end
+end
+
+if scope_of(j) ~= '' then
+  local names = {}
+  for i = 4, #ARGV, 3 do push(names, ARGV[i]) end
+  read_newest(j, names)
+end
 for i = 3, #ARGV, 3 do
   local idx, h = tonumber(ARGV[i]), host(ARGV[i + 1], KEYS[6 + i / 3])
   local x, byte = load(j.id, h), state_of(j, idx)
@@ -83,6 +108,7 @@ for i = 3, #ARGV, 3 do
     hold(K_EXPIRY, 'expiry', x.key, state == 'q', f[UNTIL], h.id, expiries, unexpiries)
     hold(K_DELAYED, 'delayed', x.key, state == 'q' and f[WAIT] == 1, j.s[S_NOTBEFORE], h.id, delays, undelays)
   end
+  if scope_of(j) ~= '' then newest(h, x) end
   local o = h.o
   if o and o[O_GATEWAY] ~= '' then
     local was, is = call('ZSCORE', K_READY, o[O_GATEWAY] .. '\0' .. h.id), is_ready(h)

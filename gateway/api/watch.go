@@ -61,7 +61,7 @@ type WatchMessage struct {
 	States  []byte        `json:"states,omitempty"`
 	Changes []StateChange `json:"changes,omitempty"`
 
-	// Of an execution; Output in order.
+	// Of an execution, with why it hasn't ended yet, which is told anew when it is something else; Output in order.
 	Execution *Execution    `json:"execution,omitempty"`
 	Output    []OutputChunk `json:"output,omitempty"`
 

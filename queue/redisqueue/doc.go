@@ -37,7 +37,7 @@
 //	{jobs}:live, done, outs, outdel  zset  for retention: jobs that may not have ended; that have; of these
 //	                                 those with output; whose output is being removed
 //	{jobs}:sizes, totals, del, meta  hash  what ended jobs take; jobs being removed; numbers of this layout
-//	job:{<job>}              hash    spec and script
+//	job:{<job>}              hash    spec, script, and a copy of the targets for a partition that loses them
 //	tok:<digest>             hash    hosts and keys that an enrolment token has enrolled
 //	hints:<gateway>          sharded pub/sub channel, host ids
 //

@@ -34,8 +34,9 @@ type kind struct {
 	prepare func(context.Context, *run, fault, victim) error
 	// strike does it; undo, which may be nil, ends it. Both return when it is done.
 	strike func(context.Context, *run, fault, victim) (undo func(context.Context) error, err error)
-	// loses says that scripts may be lost with it; breaks, that what is to be started may be refused or fail.
-	loses, breaks bool
+	// loses says that scripts may be lost with it; breaks, that what is to be started may be refused or fail; forgets, that a host
+	// goes on without its journal.
+	loses, breaks, forgets bool
 }
 
 // kinds gives all, in the order of the table.
@@ -66,9 +67,9 @@ func kinds() []kind {
 		{name: "host stopped", on: aCrew, strike: stopped},
 		{name: "host loses its power", disk: true, on: aCrew, strike: powerLost, loses: true},
 		{name: "host's disk fails", disk: true, on: aCrew, strike: hostDiskFails, loses: true, breaks: true},
-		{name: "host's state lost", on: aCrew, strike: wiped, loses: true},
-		{name: "two machines", on: aTwin, strike: twins, loses: true},
-		{name: "identity taken over", on: aTwin, strike: takenOver, loses: true},
+		{name: "host's state lost", on: aCrew, strike: wiped, loses: true, forgets: true},
+		{name: "two machines", on: aTwin, strike: twins, loses: true, forgets: true},
+		{name: "identity taken over", on: aTwin, strike: takenOver, loses: true, forgets: true},
 		{name: "state copied", on: aTwin, strike: copied},
 		{name: "connection cut", on: aLink, strike: cut},
 		{name: "connection half-open", on: aLink, strike: halfOpen},
@@ -76,7 +77,7 @@ func kinds() []kind {
 		{name: "cancelled behind a cut", on: aLink, strike: cancelled},
 		{name: "agent killed", real: true, on: aReal, strike: killed, loses: true},
 		{name: "agent stopped", real: true, on: aReal, strike: stopped},
-		{name: "agent's state lost", real: true, on: aReal, strike: wipedReal, loses: true},
+		{name: "agent's state lost", real: true, on: aReal, strike: wipedReal, loses: true, forgets: true},
 		{name: "supervisor killed", real: true, on: aReal, strike: supervisor(syscall.SIGKILL), loses: true},
 		{name: "supervisor stopped", real: true, on: aReal, strike: supervisor(syscall.SIGSTOP)},
 		{name: kindClock, real: true, on: aReal, strike: wrongClock, loses: true},

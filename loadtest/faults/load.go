@@ -29,6 +29,7 @@ type order struct {
 	Cancelled time.Time `json:"cancelled,omitzero"`
 	states    []byte    // last seen
 	over      bool      // all have ended
+	counted   int       // how many of its executions were seen to have ended, at most
 	cancelled bool      // the cancel is on its way
 }
 

@@ -135,7 +135,7 @@ func round(ctx context.Context, c Config, names []string, all *tally) error {
 	loaders.Wait()
 	if err == nil {
 		r.say("%d faults have healed; what is under way is to end", len(r.strikes))
-		r.load.finish(ctx)
+		r.load.finish(ctx, func(open string) { r.say("waiting for%s", open) })
 	}
 	endWatch()
 	wg.Wait()

@@ -35,13 +35,17 @@ func rolledBack(ctx context.Context, r *run, f fault, v victim) (func(context.Co
 // caughtUp has the replica follow, before a failover.
 func caughtUp(ctx context.Context, _ *run, _ fault, v victim) error { return v.redis.catchUp(ctx) }
 
+// onItsWay is how old a write may be that the replica doesn't have yet.
+const onItsWay = 200 * time.Millisecond
+
 // failover holds the replication up while writes are acknowledged, kills the master, and goes on with the replica. Who was the master comes back
 // as the replica, with nothing.
 func failover(ctx context.Context, r *run, f fault, v victim) (func(context.Context) error, error) {
-	from := time.Now()
+	from := time.Now().Add(-onItsWay)
 	cut := v.redis.repl.freeze(upwards, downwards)
 	err := pause(ctx, f.Hold)
 	v.redis.master().kill()
+	r.load.lost(window{from, time.Now()}) // nothing of the replica has been read yet
 	v.redis.repl.cut(true)
 	cut()
 	next := v.redis.follower().addr

@@ -3,6 +3,9 @@ package faults
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/rexgate/rexgate/client/operator"
@@ -77,20 +80,21 @@ func (l *load) look(ctx context.Context, g *gate, o *order) {
 		return
 	}
 	arrows := l.w.arrows
-	before := o.done()
 	for i, s := range states {
 		if o.states != nil && !arrows[[2]queue.State{queue.State(o.states[i]), queue.State(s)}] {
 			l.note(violation{"arrow", o.ID, fmt.Sprintf("target %d went from %v to %v", i, queue.State(o.states[i]), queue.State(s))})
 		}
 	}
 	o.states = states
-	l.changedLocked(o, o.done()-before)
+	l.changedLocked(o)
 }
 
 // changedLocked takes note of executions that ended, and cancels the job when it is due.
-func (l *load) changedLocked(o *order, ended int) {
+func (l *load) changedLocked(o *order) {
 	done := o.done()
-	if ended != 0 {
+	ended := max(done-o.counted, 0) // after a failover some end a second time
+	o.counted += ended
+	if ended > 0 {
 		l.ended += ended
 		l.moved = time.Now()
 	}
@@ -98,7 +102,7 @@ func (l *load) changedLocked(o *order, ended int) {
 		o.over = true
 		l.under -= len(o.Hosts)
 	}
-	if o.over || ended != 0 {
+	if o.over || ended > 0 {
 		close(l.news)
 		l.news = make(chan struct{})
 	}
@@ -172,7 +176,7 @@ func (l *load) excusedLocked(at time.Time) bool {
 }
 
 // finish waits until all jobs are over. What isn't, after so long that nothing has moved, is a violation.
-func (l *load) finish(ctx context.Context) {
+func (l *load) finish(ctx context.Context, tell func(string)) {
 	for {
 		l.mu.Lock()
 		var open []*order
@@ -193,10 +197,14 @@ func (l *load) finish(ctx context.Context) {
 			}
 			return
 		}
-		t := time.NewTimer(left)
+		t := time.NewTimer(min(left, 10*time.Second))
 		select {
 		case <-news:
 		case <-t.C:
+			l.mu.Lock()
+			text := waiting(open)
+			l.mu.Unlock()
+			tell(text)
 		case <-ctx.Done():
 		}
 		t.Stop()
@@ -204,4 +212,24 @@ func (l *load) finish(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// waiting sums up what orders wait for, by host.
+func waiting(open []*order) string {
+	hosts := map[string]string{}
+	for _, o := range open {
+		for i, s := range o.states {
+			if !queue.State(s).Terminal() {
+				hosts[o.Hosts[i]] += string(s)
+			}
+		}
+	}
+	var b strings.Builder
+	for _, h := range slices.Sorted(maps.Keys(hosts)) {
+		if fmt.Fprintf(&b, " %s %.20s", h, hosts[h]); b.Len() > 1000 {
+			b.WriteString(" ...")
+			break
+		}
+	}
+	return b.String()
 }

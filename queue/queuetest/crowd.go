@@ -27,6 +27,14 @@ func crowdScenarios() []scenario {
 			e.ok(err, "HostQueue")
 			same(e, "what is left", len(xs), 2)
 		}},
+		{name: "what expired leaves its slots to all that is behind it", once: true, run: func(e *env) {
+			e.enroll("h")
+			e.pile("h", 50, priority(5), pickup(time.Minute))
+			e.advance(61 * time.Second) // and nothing sweeps
+			e.pile("h", 60)
+			a := e.agent("h", slots(map[queue.Lane]int{"default": 60}))
+			same(e, "leased", len(a.take(100)), 60)
+		}},
 		{name: "a full lane hides no other", once: true, run: func(e *env) {
 			e.enroll("h")
 			first := e.queued("h", priority(100))

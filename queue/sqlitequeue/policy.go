@@ -9,8 +9,9 @@ import (
 )
 
 // online tells, of a host h with its session s and the session's gateway g, whether it is
-// online at the service time ?1, so that an outage makes no host offline.
-const online = `coalesce(CASE WHEN s.gateway = '' THEN 0 WHEN s.transport = 'socket' THEN g.alive_service > ?1 ELSE s.due_service > ?1 END, 0)`
+// online at the service time ?1, so that an outage makes no host offline. An ended session has no gateway
+// and no due_service.
+const online = `coalesce(CASE s.transport WHEN 'socket' THEN g.alive_service > ?1 ELSE s.due_service > ?1 END, 0)`
 
 // offline tells whether a host is offline in service time.
 func (t *tx) offline(hostN int64) (bool, error) {

@@ -107,6 +107,9 @@ func differences(c *sqlite.Conn, job int64) (lines []string, err error) {
 	if err == nil {
 		err = outputDifferences(c, job, note)
 	}
+	if err == nil {
+		err = newestDifferences(c, job, note)
+	}
 	return lines, err
 }
 
@@ -134,6 +137,63 @@ const outputSums = `SELECT x.id, coalesce(o.out, 0), coalesce(o.err, 0), coalesc
 	WHERE x.id BETWEEN ?1 AND ?2 AND (SELECT output_gone FROM progress WHERE job = ?3) = 0
 	AND (coalesce(o.out, 0) <> coalesce(x.stdout, 0) OR coalesce(o.err, 0) <> coalesce(x.stderr, 0))`
 
+// newestWrong finds executions of a job that were released, where the newest job of its key on the host is said to be
+// an older one, or where they wait though it is a newer one.
+const newestWrong = `SELECT x.id, h.id, o.id, (o.created_at, o.id) > (j.created_at, j.id) AS newer
+	FROM job j JOIN execution x ON x.id BETWEEN ?2 AND ?3 JOIN newest n ON n.supersede_key = j.supersede_key AND n.host = x.host
+	JOIN job o ON o.n = n.job JOIN host h ON h.n = x.host
+	WHERE j.n = ?1 AND x.released_at IS NOT NULL AND o.n <> j.n AND (NOT newer OR x.state = 'q')`
+
+func newestDifferences(c *sqlite.Conn, job int64, note func(string, ...any)) error {
+	older, waiting := 0, 0
+	err := query(c, func(st *sqlite.Stmt) error {
+		if st.ColumnBool(3) {
+			waiting++
+		} else {
+			older++
+		}
+		return nil
+	}, newestWrong, job, firstID(job), lastID(job))
+	if older > 0 {
+		note("on %d hosts an older job was taken as the newest of its key", older)
+	}
+	if waiting > 0 {
+		note("%d executions waited though a newer job of their key was released", waiting)
+	}
+	return err
+}
+
+// repairNewest makes a job the newest of its key where it is, and withdraws what waits where it isn't.
+func (t *tx) repairNewest(job int64) error {
+	type wrong struct {
+		hostExecution
+		other queue.JobID
+		newer bool
+	}
+	var all []wrong
+	if err := t.query(func(st *sqlite.Stmt) error {
+		all = append(all, wrong{hostExecution{queue.HostID(st.ColumnText(1)), st.ColumnInt64(0)}, queue.JobID(st.ColumnText(2)), st.ColumnBool(3)})
+		return nil
+	}, newestWrong, job, firstID(job), lastID(job)); err != nil {
+		return err
+	}
+	for _, x := range all {
+		r, err := t.byID(x.hostExecution)
+		if err != nil {
+			return err
+		}
+		if x.newer {
+			err = t.withdraw(r, queue.WhySuperseded(x.other))
+		} else {
+			_, err = t.exec(`UPDATE newest SET job = ? WHERE supersede_key = ? AND host = ?`, job, r.job.key, r.host)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // repair makes a job's counters, places and sums what its records say.
 func (t *tx) repair(job int64) error {
 	type sums struct{ id, out, err, saidOut, saidErr int64 }
@@ -149,6 +209,12 @@ func (t *tx) repair(job int64) error {
 			x.out, x.err, max(0, x.saidOut-x.out)+max(0, x.saidErr-x.err), x.id); err != nil {
 			return err
 		}
+	}
+	if err := t.repairNewest(job); err != nil {
+		return err
+	}
+	if err := t.flush(); err != nil { // what it moved; the counters follow from the records below
+		return err
 	}
 	if err := t.replace(job); err != nil {
 		return err

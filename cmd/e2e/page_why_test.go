@@ -58,6 +58,31 @@ func TestPageWhy(t *testing.T) {
 	p.gone(".why", "")
 }
 
+// TestPageWhyWithoutOutput is for somebody who may not read output: the execution and its reason are shown, and follow.
+func TestPageWhyWithoutOutput(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "sqlite")
+	state := s.enrol("web-1")
+	token := filepath.Join(s.dir, "token-reader")
+	must(t, nil, "rexgate", "token", "operator", "--data-dir", filepath.Join(s.dir, "data"), "--subject", "reader", "--scopes", "jobs:read", "--out", token)
+	b, err := os.ReadFile(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := s.detached("--host", "web-1", "--", "echo secret")
+	p := openPage(t, s.url+"/#/jobs/"+job+"/web-1", hostOf(t, s.url))
+	p.login(strings.TrimSpace(string(b)))
+	p.sees(".output .fault", "lacks the scope output:read")
+	p.matches(".why", "^The host has never connected")
+	s.agent(state, nil)
+	p.sees(".output .state", "succeeded")
+	p.sees(".output .facts", "exit 0")
+	p.gone(".why", "")
+	if strings.Contains(p.text("#app"), "secret") {
+		t.Error("the output is shown")
+	}
+}
+
 // TestPageWhyHostile has reasons, hosts and policies that a gateway would never give: all of it is text.
 func TestPageWhyHostile(t *testing.T) {
 	t.Parallel()

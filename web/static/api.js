@@ -34,6 +34,7 @@ export const whoAmI = () => call("GET", "v1/login")
 export const logout = () => call("DELETE", "v1/login")
 export const script = (id) => call("GET", `${job(id)}?script=true`)
 export const targets = (id, from, limit) => call("GET", `${job(id)}/targets?from=${from}&limit=${limit}`)
+export const execution = (id, host) => call("GET", `${job(id)}/executions/${encodeURIComponent(host)}`)
 // waiting gives executions that haven't ended, with why.
 export const waiting = (id, limit) => call("GET", `${job(id)}/executions?state=planned,queued,leased,accepted,running&why=true&limit=${limit}`)
 export const cancel = (id) => call("POST", `${job(id)}/cancel`)

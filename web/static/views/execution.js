@@ -1,4 +1,4 @@
-import { html, useModel, useNow } from "../ui.js"
+import { html, useEffect, useModel, useNow, useState } from "../ui.js"
 import * as api from "../api.js"
 import { clean } from "../text.js"
 import { size, span, when } from "../format.js"
@@ -8,14 +8,16 @@ import { Fault, State } from "./parts.js"
 import { Pane } from "./pane.js"
 import { Why } from "./why.js"
 
+const again = 5000 // ms between two requests of who isn't told by itself
 const noScope = { detail: "the token of this login lacks the scope output:read, so that no output is shown" }
 
 // Execution shows one host's part of a job, and its output as it comes.
 export function Execution({ model, job, host, session }) {
   useModel(model)
-  const { execution: x, output } = model.execution ?? {}
-  const mine = x?.host === host && x?.job === job
   const mayRead = session.scopes.includes("output:read")
+  const asked = useAsked(job, host, !mayRead)
+  const { execution: x, output } = mayRead ? (model.execution ?? {}) : { execution: asked }
+  const mine = x?.host === host && x?.job === job
   const problem = mayRead ? model.problems.get(`execution:${job}.${host}`) : noScope
   return html`
     <header class="head">
@@ -24,8 +26,30 @@ export function Execution({ model, job, host, session }) {
       ${mayRead && html`<div class="tools"><a class="button" href=${api.rawOutput(job, host)} target="_blank" rel="noopener">Raw output</a></div>`}
     </header>
     <${Fault} problem=${problem} />
-    ${mine && html`<${Pane} key=${job} output=${output} notes=${notes(x)} running=${!ended(x.state)} />`}
+    ${mine && output && html`<${Pane} key=${job} output=${output} notes=${notes(x)} running=${!ended(x.state)} />`}
     ${!mine && !problem && html`<p class="choose dim waiting">Waiting for the output</p>`}`
+}
+
+// useAsked asks for an execution until it has ended: of who may not read its output nothing is watched.
+function useAsked(job, host, wanted) {
+  const [known, setKnown] = useState()
+  useEffect(() => {
+    if (!wanted) return undefined
+    let timer
+    let left = false
+    const ask = async () => {
+      const x = document.hidden ? undefined : await api.execution(job, host).catch(() => undefined) // what fails is asked again
+      if (left) return
+      if (x) setKnown(x)
+      if (!x || !ended(x.state)) timer = setTimeout(ask, again)
+    }
+    ask()
+    return () => {
+      left = true
+      clearTimeout(timer)
+    }
+  }, [job, host, wanted])
+  return known
 }
 
 function Facts({ x, model }) {

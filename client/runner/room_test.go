@@ -118,8 +118,7 @@ func TestEndOfTheFull(t *testing.T) {
 		if end == wire.TimedOut {
 			s.RunTimeout, s.Grace = patience/40, 0
 		}
-		r := start(t, s)
-		r.until(func(s Status) bool { return s.Full || s.Ended })
+		r := filled(t, s)
 		if end == wire.Cancelled {
 			if err := r.Cancel(0); err != nil {
 				t.Fatal(err)
@@ -139,6 +138,18 @@ func TestEndOfTheFull(t *testing.T) {
 		if r.Status().Full {
 			t.Error("it still waits")
 		}
+	}
+}
+
+// filled starts a script that is to fill its spool before its time limit, which is doubled where it doesn't get that far.
+func filled(t *testing.T, s Spec) *running {
+	t.Helper()
+	for {
+		r := start(t, s)
+		if st := r.until(func(s Status) bool { return s.Full || s.Ended }); st.Full || s.RunTimeout >= patience {
+			return r
+		}
+		s.RunTimeout *= 2
 	}
 }
 

@@ -302,7 +302,9 @@ func (v *View) detached(ctx context.Context, j api.Job) error {
 		fmt.Fprintf(v.Err.W, "%s. The job is done on %s. To see its output:\n  %s job logs %s\n", why, Plural(j.Targets, "host"), v.Command, j.ID)
 		return &Error{Status: status}
 	}
-	fmt.Fprintf(v.Err.W, "%s. The job goes on: %d of %s done. To watch or cancel it:\n  %s job watch %s\n  %s job cancel %s\n",
-		why, j.Done, Plural(j.Targets, "host"), v.Command, j.ID, v.Command, j.ID)
+	fmt.Fprintf(v.Err.W, "%s. The job goes on: %d of %s done. To watch it, to see what it waits for, or to cancel it:\n", why, j.Done, Plural(j.Targets, "host"))
+	for _, verb := range []string{"watch", "why", "cancel"} {
+		fmt.Fprintf(v.Err.W, "  %s job %s %s\n", v.Command, verb, j.ID)
+	}
 	return &Error{Status: status}
 }

@@ -1,7 +1,7 @@
 // Package sqlitequeue is the embedded queue.Store: one SQLite file for one
 // process. It needs nothing installed, and a person can read the file with the
-// sqlite3 shell: schema/001.sql has a comment for what isn't plain, and the views jobs,
-// executions and hosts show names for numbers.
+// sqlite3 shell: the files in schema have a comment for what isn't plain, and the views jobs,
+// executions, hosts and newest_jobs show names for numbers.
 //
 // # The file
 //
@@ -34,6 +34,13 @@
 // partial index gives a host's slots, queue and order), and a time at which the
 // sweep must look at it: wake_at on the store's clock, lapse_at in service time. They
 // follow from the state by one function (row.places), and Reconcile compares them.
+//
+// # Policies
+//
+// Expand releases a range of targets by one statement; only a job that skips hosts which are
+// offline, or supersedes others, is released host by host. A job's supersede key is a number in supersede_key, and newest has
+// a row for each key and host, which goes with its job. What a job with a policy costs, jobs without one don't pay.
+// Gateways and polls have a second deadline, in service time, by which a host counts as offline where it is skipped.
 //
 // # Locks
 //

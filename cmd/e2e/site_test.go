@@ -24,7 +24,13 @@ type site struct {
 // newSite starts a gateway on a store: "sqlite" or "redis".
 func newSite(t *testing.T, store string, args ...string) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir()}
+	return newSiteIn(t, t.TempDir(), store, args...)
+}
+
+// newSiteIn is newSite in a directory, in which "data" is the gateway's.
+func newSiteIn(t *testing.T, dir, store string, args ...string) *site {
+	t.Helper()
+	s := &site{t: t, dir: dir}
 	s.serve = append([]string{"serve", "--data-dir", filepath.Join(s.dir, "data"), "--listen", "127.0.0.1:0"}, args...)
 	if store == "redis" {
 		clienttest.Program(t, "redis-server")

@@ -126,7 +126,7 @@ func TestSubscriptionOutlivesServer(t *testing.T) {
 // Redis is killed in the middle of the work, and comes back with its
 // append-only file: what was acknowledged is there, and the sessions go on.
 func TestKillAndRestart(t *testing.T) {
-	srv := redistest.Start(t)
+	srv := redistest.Start(t, "--appendfsync", "always") // with everysec a slow disk makes Redis keep up to 2 s to itself
 	f := newFleet(t, open(t, redisqueue.Options{URL: srv.URL}), 60, numbered)
 	var jobs []queue.JobID
 	for range 3 {

@@ -258,3 +258,31 @@ func TestClusterFailoverToLaggingReplica(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A host that doesn't say hello anew gets its slot back when what was in it would have lapsed.
+func TestScriptLostInSlot(t *testing.T) {
+	t.Parallel()
+	c := new(clock)
+	f := newFleet(t, open(t, redisqueue.Options{URL: redistest.Start(t).URL, ClockOffset: c.offset}), 1, numbered)
+	lost, kept := f.submit(), f.submit()
+	session := f.claim(f.targets[0])
+	lease := func() []queue.Delivery {
+		l, err := f.s.Lease(f.ctx, queue.Fetch{Host: f.targets[0].Host, Session: session.Session, Gateway: "gw", Max: 1, TTL: time.Second})
+		f.must(err)
+		return l.Deliveries
+	}
+	if d := lease(); len(d) != 1 || d[0].Execution.Job != lost {
+		t.Fatalf("Lease: %+v", d)
+	}
+	f.must(f.s.Client().Del(f.ctx, "rexgate:job:{"+string(lost)+"}").Err())
+	f.repairedOnce("it was removed")
+	for range 3 {
+		c.us.Add(queue.MaxTick.Microseconds())
+		_, err := f.s.Sweep(f.ctx, 1000, queue.Retention{})
+		f.must(err)
+	}
+	if d := lease(); len(d) != 1 || d[0].Execution.Job != kept {
+		t.Errorf("Lease: %+v", d)
+	}
+	f.reconciled()
+}

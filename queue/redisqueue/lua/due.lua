@@ -31,6 +31,7 @@ for i = 2, #ARGV, 3 do
       due = due + 1
     elseif state == was then
       push(stale, name) -- it isn't in a state that has it there
+      if not x and kind == 'l' then land(h, ARGV[i + 2]) end -- its job was removed, see dismiss in mend.go: the slot is free
     end
   end
 end

@@ -208,3 +208,35 @@ func TestRecheckReadsLabelsOnlyWhereItMust(t *testing.T) {
 		t.Errorf("leased %+v", got)
 	}
 }
+
+// What is past its time expires, and isn't skipped, however much of it a sweep comes upon.
+func TestExpiredRatherThanSkipped(t *testing.T) {
+	b := newShop(t, 1)
+	const jobs = sweepStep + 50
+	at := time.Now().Add(time.Minute).Truncate(time.Microsecond)
+	for i := range jobs { // the first that is due expires last
+		b.released(func(j *queue.Job) {
+			skipping(j)
+			j.Spec.NotBefore = at.Add(time.Duration(i) * time.Millisecond)
+			j.Spec.PickupTimeout = time.Minute - 2*time.Duration(i)*time.Millisecond
+		}, b.targets...)
+	}
+	b.ahead.Add(int64(3 * time.Minute))
+	if got, err := b.s.Sweep(b.ctx, 10*jobs, queue.Retention{}); err != nil || got.Expired != jobs || got.Skipped != 0 {
+		t.Errorf("Sweep: %+v, %v", got, err)
+	}
+}
+
+// At not_before, too, only what asked for it is skipped.
+func TestDelayedWaitsForItsHost(t *testing.T) {
+	b := newShop(t, 1)
+	delayed := func(j *queue.Job) { j.Spec.NotBefore = time.Now().Add(time.Minute) }
+	waits, skipped := b.released(delayed, b.targets...), b.released(func(j *queue.Job) { delayed(j); skipping(j) }, b.targets...)
+	b.ahead.Add(int64(2 * time.Minute))
+	b.sweep(queue.Retention{})
+	b.want(waits, "q")
+	b.want(skipped, "c")
+	if repairs, err := b.s.Reconcile(b.ctx, 10); len(repairs) != 0 || err != nil {
+		t.Errorf("Reconcile: %q, %v", repairs, err)
+	}
+}

@@ -176,7 +176,7 @@ func (t *tx) forgetKey(job int64) error {
 	return err
 }
 
-// dueIn is when a poll is overdue: by the store's clock, and in service time. Both are NULL for a socket.
+// dueIn is when a poll is overdue if it takes longer than d: by the store's clock, and in service time.
 func (t *tx) dueIn(d time.Duration) (at, service opt, err error) {
 	ms, err := t.service(d)
 	return some(t.now.Add(d).UnixMilli()), some(ms), err

@@ -14,14 +14,17 @@ import (
 
 // order is a job that the suite submits, and what it knows of it.
 type order struct {
-	Serial  int      `json:"serial"`
-	Hosts   []string `json:"hosts"`
-	Plan    Plan     `json:"plan"`
-	Limit   int64    `json:"limit,omitempty"`  // of output
-	Pickup  bool     `json:"pickup,omitempty"` // it expires soon
-	Lane    string   `json:"lane,omitempty"`
-	Cancel  int      `json:"cancel"`  // after so many of its executions have ended; -1 = not
-	Partial bool     `json:"partial"` // the cancel is for the first host only
+	Serial   int      `json:"serial"`
+	Hosts    []string `json:"hosts"`
+	Plan     Plan     `json:"plan"`
+	Limit    int64    `json:"limit,omitempty"`  // of output
+	Pickup   bool     `json:"pickup,omitempty"` // it expires soon
+	Lane     string   `json:"lane,omitempty"`
+	Key      string   `json:"key,omitempty"`      // it replaces older jobs with the same key
+	Skip     bool     `json:"skip,omitempty"`     // it skips hosts that are offline
+	Selector bool     `json:"selector,omitempty"` // its hosts are those that match selector, and are checked again; Hosts is known once it is stored
+	Cancel   int      `json:"cancel"`             // after so many of its executions have ended; -1 = not
+	Partial  bool     `json:"partial"`            // the cancel is for the first host only
 
 	// What came of it.
 	ID        string    `json:"id,omitempty"` // once the submit was answered
@@ -47,6 +50,7 @@ func (o *order) done() (n int) {
 // load keeps executions under way, and keeps the ledger of them.
 type load struct {
 	w    *world
+	seed uint64
 	rand *rand.Rand
 	note func(violation)
 	wg   sync.WaitGroup
@@ -60,6 +64,7 @@ type load struct {
 	news    chan struct{} // closed and replaced when ended or under change
 	epoch   int           // raised by each failover: what was seen before proves nothing
 	windows []window      // of failovers
+	meddled meddling
 }
 
 // window is the time whose acknowledged writes a failover lost.
@@ -69,7 +74,7 @@ type window struct {
 }
 
 func newLoad(w *world, seed uint64, note func(violation)) *load {
-	return &load{w: w, rand: rand.New(rand.NewPCG(seed, 1)), note: note, news: make(chan struct{}), moved: time.Now()}
+	return &load{w: w, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), note: note, news: make(chan struct{}), moved: time.Now(), meddled: meddling{labels: map[string][]relabel{}}}
 }
 
 // next draws the next job.
@@ -121,6 +126,14 @@ func (l *load) next() *order {
 	if o.Plan.Endless && o.Partial {
 		o.Partial = false
 	}
+	switch k := r.IntN(24); {
+	case k < 4:
+		o.Key = fmt.Sprintf("key %d", k)
+	case k < 7:
+		o.Skip = true
+	case k < 8:
+		o.Selector, o.Partial = true, false
+	}
 	return o
 }
 
@@ -128,6 +141,13 @@ func (o *order) request(trace string) api.JobRequest {
 	q := api.JobRequest{
 		Name: o.name(), Script: o.Plan.Script(), Hosts: o.Hosts, Env: map[string]string{TraceVar: trace}, Lane: o.Lane,
 		RunTimeout: api.Duration(time.Minute), Grace: api.Duration(time.Second), OutputLimit: o.Limit,
+	}
+	q.SupersedeKey = o.Key
+	if o.Skip {
+		q.Offline = string(queue.OfflineSkip)
+	}
+	if o.Selector {
+		q.Hosts, q.Selector, q.Recheck = nil, selector, true
 	}
 	if o.Plan.Endless {
 		q.RunTimeout = api.Duration(2 * time.Second)
@@ -143,6 +163,9 @@ func (l *load) submit(ctx context.Context, o *order) error {
 	for try := 0; ; try++ {
 		g := l.w.gateways[(o.Serial+try)%len(l.w.gateways)]
 		job, err := g.op.SubmitWithKey(ctx, "key "+o.name(), o.request(l.w.trace))
+		if err == nil && o.Selector {
+			err = l.targets(ctx, g, o, job.ID)
+		}
 		if err == nil {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -161,10 +184,27 @@ func (l *load) submit(ctx context.Context, o *order) error {
 	}
 }
 
+// targets asks which hosts a job has got.
+func (l *load) targets(ctx context.Context, g *gate, o *order, job string) error {
+	p, err := g.op.TargetPage(ctx, job, 0, 1000)
+	if operator.IsProblem(err, "not_found") {
+		return nil // a failover: it is found out that it isn't there
+	}
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.under += len(p.Hosts) - len(o.Hosts)
+	o.Hosts = p.Hosts
+	return nil
+}
+
 // run submits until ctx ends, several at once.
 func (l *load) run(ctx context.Context) {
 	const submitters = 3
 	var wg sync.WaitGroup
+	wg.Go(func() { l.meddle(ctx, l.seed) })
 	for range submitters {
 		wg.Go(func() {
 			for ctx.Err() == nil {

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -128,6 +129,30 @@ func (p *process) signal(s syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	return cmd.Process.Signal(s)
+}
+
+// freeze stops it, and waits until none of its threads does anything, calls of the kernel included: what fails afterwards doesn't fail in the
+// middle of a sync, of which it isn't known then whether it was one. It is false if the process isn't there.
+func (p *process) freeze(ctx context.Context) bool {
+	if !p.running() || p.signal(syscall.SIGSTOP) != nil {
+		return false
+	}
+	for {
+		moving := false
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.pid()))
+		for _, t := range tasks {
+			b, _ := os.ReadFile(t)
+			if i := bytes.LastIndexByte(b, ')'); i >= 0 && i+2 < len(b) && b[i+2] != 'T' && b[i+2] != 'Z' && b[i+2] != 'X' {
+				moving = true
+			}
+		}
+		if !moving {
+			return p.running()
+		}
+		if pause(ctx, time.Millisecond) != nil {
+			return false
+		}
+	}
 }
 
 // kill ends it at once, stopped or not, and waits until it is gone.

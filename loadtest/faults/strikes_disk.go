@@ -3,6 +3,7 @@ package faults
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,16 +43,16 @@ func storeFull(_ context.Context, r *run, _ fault, v victim) (func(context.Conte
 
 // storeFails has the store's disk fail under it, or its machine lose its power. It goes on with what was synced.
 func storeFails(ctx context.Context, r *run, f fault, v victim) (func(context.Context) error, error) {
-	d := v.disk(r.w)
-	if f.How&1 == 0 { // power: nobody sees the disk fail
-		if err := v.process().signal(syscall.SIGSTOP); err != nil {
-			return nil, errNothing
-		}
+	if !v.process().freeze(ctx) {
+		return nil, errNothing
 	}
-	err := d.fail()
+	err := v.disk(r.w).fail()
+	if f.How&1 == 1 { // else it is the power: nobody sees the disk fail
+		err = errors.Join(err, v.process().signal(syscall.SIGCONT))
+	}
 	return func(ctx context.Context) error {
 		v.process().kill()
-		if err := d.again(); err != nil {
+		if err := v.disk(r.w).again(); err != nil {
 			return err
 		}
 		return v.up(ctx, r.w)
@@ -60,7 +61,7 @@ func storeFails(ctx context.Context, r *run, f fault, v victim) (func(context.Co
 
 // powerLost has a crew's machine lose its power: what wasn't synced is lost.
 func powerLost(ctx context.Context, _ *run, _ fault, v victim) (func(context.Context) error, error) {
-	if v.process().signal(syscall.SIGSTOP) != nil {
+	if !v.process().freeze(ctx) {
 		return nil, errNothing
 	}
 	err := v.crew.disk.fail()
@@ -74,11 +75,11 @@ func powerLost(ctx context.Context, _ *run, _ fault, v victim) (func(context.Con
 }
 
 // hostDiskFails has a crew's disk fail while its hosts live on, for a while.
-func hostDiskFails(_ context.Context, _ *run, _ fault, v victim) (func(context.Context) error, error) {
-	if !v.crew.running() {
+func hostDiskFails(ctx context.Context, _ *run, _ fault, v victim) (func(context.Context) error, error) {
+	if !v.process().freeze(ctx) {
 		return nil, errNothing
 	}
-	err := v.crew.disk.fail()
+	err := errors.Join(v.crew.disk.fail(), v.process().signal(syscall.SIGCONT))
 	return func(ctx context.Context) error {
 		v.crew.kill()
 		if err := v.crew.disk.again(); err != nil {
@@ -107,7 +108,7 @@ func wipedReal(ctx context.Context, r *run, _ fault, v victim) (func(context.Con
 	v.real.kill()
 	r.w.mayDouble(v.real.host)
 	for {
-		left := v.real.processes()
+		left := v.real.processes(r.w)
 		if len(left) == 0 {
 			break
 		}
@@ -133,7 +134,7 @@ func wipedReal(ctx context.Context, r *run, _ fault, v victim) (func(context.Con
 }
 
 // processes are those of a real host: agent, supervisors and scripts.
-func (r *real) processes() (pids []int) {
+func (r *real) processes(w *world) (pids []int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, d := range dirs {
 		pid, err := strconv.Atoi(filepath.Base(d))
@@ -142,7 +143,7 @@ func (r *real) processes() (pids []int) {
 		}
 		cmd, _ := os.ReadFile(filepath.Join(d, "cmdline"))
 		env, _ := os.ReadFile(filepath.Join(d, "environ"))
-		script := bytes.Contains(env, []byte(TraceVar+"=")) && bytes.Contains(env, fmt.Appendf(nil, ".%s\x00", r.host))
+		script := bytes.Contains(env, []byte(TraceVar+"="+w.trace+"\x00")) && bytes.Contains(env, fmt.Appendf(nil, ".%s\x00", r.host))
 		if (script || bytes.Contains(cmd, []byte(r.dir))) && !zombie(pid) {
 			pids = append(pids, pid)
 		}

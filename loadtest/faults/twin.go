@@ -68,26 +68,32 @@ func (r *run) resolveDoubles(ctx context.Context, g *gate) {
 		if !may {
 			r.note(violation{"duplicate for a reason", h.ID, fmt.Sprintf("marked since %v, and has one journal", h.DuplicateSince)})
 		}
-		if _, err := g.op.PatchHost(ctx, h.ID, api.HostPatch{ResolveDuplicate: true}); err == nil {
-			r.rouse(ctx, h.ID)
-		}
-	}
-}
-
-// rouse has a host that stands back connect now.
-func (r *run) rouse(ctx context.Context, host string) {
-	for _, c := range r.w.crews {
-		c.tell(crewOrder{Do: doRouse, Host: host})
-	}
-	for _, v := range r.w.reals {
-		if v.host == host && v.busy.TryLock() {
-			v.kill()
-			if err := v.start(); err != nil {
-				r.note(violation{"stays up", v.name, err.Error()})
+		if v := r.w.realHost(h.ID); v == nil {
+			if _, err := g.op.PatchHost(ctx, h.ID, api.HostPatch{ResolveDuplicate: true}); err == nil {
+				for _, c := range r.w.crews {
+					c.tell(crewOrder{Do: doRouse, Host: h.ID})
+				}
+			}
+		} else if v.busy.TryLock() { // else a fault is at it, and there is a next time
+			if _, err := g.op.PatchHost(ctx, h.ID, api.HostPatch{ResolveDuplicate: true}); err == nil {
+				v.kill()
+				if err := v.start(); err != nil {
+					r.note(violation{"stays up", v.name, err.Error()})
+				}
 			}
 			v.busy.Unlock()
 		}
 	}
+}
+
+// realHost finds one; nil = it is a light one.
+func (w *world) realHost(id string) *real {
+	for _, v := range w.reals {
+		if v.host == id {
+			return v
+		}
+	}
+	return nil
 }
 
 // aTwin strikes the identity of one light host.

@@ -70,6 +70,19 @@
 // second can be lost with the machine; with a failover, what the replica hadn't
 // received is lost. Redis must not evict (maxmemory-policy noeviction), which Open checks.
 //
+// In a cluster each master loses its own. What was written together, in one slot, goes together; what was not, is
+// rebuilt by whoever meets it, or by Reconcile (mend.go):
+//
+//	lost, while the commit record stays    what becomes of it
+//	a partition's part of a job            planned anew, from the copy of the targets in job:{<job>}; delivered no later than
+//	                                       max(submitted, not_before) + pickup_timeout, as long as hosts remember, and expired then
+//	the release of a partition's targets   the job is on the list of open ones again, under the same bound
+//	job:{<job>}                            nothing can be run or rebuilt: the job is removed
+//	what an execution had come to          the hello says so: the host tells it again
+//
+// A host that has an execution in hand whose record is planned again, is told to forget its lease (stale_token), not what
+// it did: it tells that when the execution is delivered again. Reads answer meanwhile: what is lost counts as planned.
+//
 // # Lock order
 //
 // No lock is held over I/O or another lock.

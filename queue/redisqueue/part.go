@@ -42,7 +42,7 @@ const (
 )
 
 // encodeCopy packs all targets of a job, partition after partition, for the copy that is kept with its script: of 100,000
-// names like host-000001 it takes 340 KB, 1 % of what their executions take.
+// names like host-000001 it takes 380 KB, 1 % of what their executions take, and 20 ms.
 func encodeCopy(split *[Partitions][]queue.Target) ([]byte, error) {
 	var raw []byte
 	for _, targets := range split {
@@ -60,7 +60,10 @@ func encodeCopy(split *[Partitions][]queue.Target) ([]byte, error) {
 	if _, err := w.Write(raw); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), w.Close()
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 // decodeCopy is the inverse of encodeCopy.

@@ -226,7 +226,7 @@ func TestScriptFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := regexp.MustCompile(`(?m)^-- (KEYS|ARGV|Returns)`)
-	shared := []string{"common.lua", "host.lua", "execution.lua", "finish.lua"}
+	shared := []string{"common.lua", "host.lua", "execution.lua", "policy.lua", "finish.lua"}
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {

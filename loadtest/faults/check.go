@@ -18,7 +18,8 @@ type checker struct {
 	jobs  map[queue.JobID]*order
 	// struck are the strikes by host; "" those of all.
 	struck map[string][]*strike
-	seen   int // executions
+	beside map[string][]*strike // those that ended its scripts beside what they struck
+	seen   int                  // executions
 	made   map[queue.JobID]*queue.Job
 	keyed  map[string][]keyed // by key and host
 	// unknown counts scripts that were started twice since nobody knew of the first time.
@@ -36,7 +37,7 @@ func (r *run) check(ctx context.Context) error {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	defer store.Close()
-	c := &checker{r: r, store: store, jobs: map[queue.JobID]*order{}, struck: map[string][]*strike{}, made: map[queue.JobID]*queue.Job{}, keyed: map[string][]keyed{}}
+	c := &checker{r: r, store: store, jobs: map[queue.JobID]*order{}, struck: map[string][]*strike{}, beside: map[string][]*strike{}, made: map[queue.JobID]*queue.Job{}, keyed: map[string][]keyed{}}
 	if c.ran, err = readTrace(r.w.trace); err != nil {
 		return err
 	}
@@ -46,6 +47,9 @@ func (r *run) check(ctx context.Context) error {
 		}
 		for _, h := range st.Hosts {
 			c.struck[h] = append(c.struck[h], st)
+		}
+		for _, h := range st.Ends {
+			c.beside[h] = append(c.beside[h], st)
 		}
 	}
 	for _, o := range r.load.orders {

@@ -102,8 +102,8 @@ func (c *checker) outcome(o *order, x *queue.Execution, t *ran) {
 func (c *checker) on(x *queue.Execution, f func(*strike) bool) bool {
 	// A record that went back and came again tells later times; clocks are read at both ends.
 	const margin = 2 * time.Second
-	for _, host := range []string{"", string(x.Host)} {
-		for _, st := range c.struck[host] {
+	for _, strikes := range [][]*strike{c.struck[""], c.struck[string(x.Host)], c.beside[string(x.Host)]} {
+		for _, st := range strikes {
 			if st.Until.After(x.ReleasedAt.Add(-margin)) && st.At.Before(x.FinishedAt.Add(margin)) && f(st) {
 				return true
 			}

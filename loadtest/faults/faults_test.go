@@ -78,7 +78,7 @@ func TestSQLite(t *testing.T) { suite(t, SQLite) }
 func TestRedis(t *testing.T) { suite(t, Redis) }
 
 // longer is how much longer a run may last for each kind to have struck.
-const longer = 2 * time.Minute
+const longer = 90 * time.Second
 
 func suite(t *testing.T, store string) {
 	t.Parallel()

@@ -16,6 +16,7 @@ type victim struct {
 	real  *real
 	links []*relay
 	hosts []string // whose executions are struck; nil = all
+	ends  []string // whose scripts it may end besides
 	held  string   // the execution that was lured into the wanted state; "" = none
 }
 

@@ -26,6 +26,7 @@ type strike struct {
 	At    time.Time `json:"at"`
 	Until time.Time `json:"until"`
 	Hosts []string  `json:"hosts,omitempty"` // nil = all
+	Ends  []string  `json:"ends,omitempty"`  // whose scripts it may have ended besides
 	Held  string    `json:"held,omitempty"`  // the execution that was in the trap
 	Err   string    `json:"err,omitempty"`
 	// Missed says that there was nothing to strike.
@@ -253,7 +254,7 @@ func (r *run) one(ctx context.Context, f fault) error {
 	k := findKind(f.Kind)
 	v := r.choose(k, f)
 	defer v.busy.Unlock()
-	st := &strike{fault: f, Name: v.name, Hosts: v.hosts}
+	st := &strike{fault: f, Name: v.name, Hosts: v.hosts, Ends: v.ends}
 	var undo func(context.Context) error
 	var err error
 	if k.prepare != nil {

@@ -30,6 +30,12 @@ func cut(_ context.Context, _ *run, f fault, v victim) (func(context.Context) er
 // cancelled cuts a host off, and cancels its execution meanwhile: what it says of it comes after that.
 func cancelled(ctx context.Context, r *run, f fault, v victim) (func(context.Context) error, error) {
 	id := queue.ExecutionID(v.held)
+	for i := range v.hosts {
+		if id != "" {
+			break
+		}
+		id = queue.ExecutionID(r.anyOf(ctx, f, v.hosts[(i+int(f.How>>4%64))%len(v.hosts)]))
+	}
 	job, host, err := id.Split()
 	if err != nil {
 		return nil, errNothing
@@ -40,6 +46,18 @@ func cancelled(ctx context.Context, r *run, f fault, v victim) (func(context.Con
 	}
 	r.load.cancelOne(ctx, f, string(job), string(host))
 	return undo, nil
+}
+
+// anyOf gives an execution of a host that hasn't ended; "" = there is none.
+func (r *run) anyOf(ctx context.Context, f fault, host string) string {
+	queue, err := hostQueue(ctx, r.w.gateways[int(f.How%uint64(len(r.w.gateways)))].op, host)
+	if err != nil {
+		return ""
+	}
+	for id := range queue {
+		return id
+	}
+	return ""
 }
 
 func halfOpen(_ context.Context, _ *run, f fault, v victim) (func(context.Context) error, error) {

@@ -35,8 +35,13 @@ var errNothing = errors.New("nothing to strike")
 
 // supervisor strikes one of a host's supervisors, after waiting a moment for there to be one.
 func supervisor(s syscall.Signal) func(context.Context, *run, fault, victim) (func(context.Context) error, error) {
-	return func(ctx context.Context, _ *run, f fault, v victim) (func(context.Context) error, error) {
+	return func(ctx context.Context, r *run, f fault, v victim) (func(context.Context) error, error) {
 		pids := v.real.supervisors()
+		if len(pids) == 0 {
+			short, cancel := context.WithTimeout(ctx, time.Second)
+			r.load.rush(short, v.hosts, Plan{Lines: 6, Pad: 4, Every: 2, Pause: 200}) //nolint:errcheck // another fault may be in the way
+			cancel()
+		}
 		for range 100 {
 			if len(pids) > 0 {
 				break

@@ -100,7 +100,7 @@ func (w *world) realHost(id string) *real {
 func aTwin(w *world, f fault) victim {
 	v := aCrew(w, f)
 	v.hosts = []string{v.crew.hosts[f.How>>8%uint64(len(v.crew.hosts))]}
-	v.name = v.hosts[0]
+	v.name, v.ends = v.hosts[0], v.crew.hosts
 	return v
 }
 

@@ -44,6 +44,7 @@ func (c *checker) execution(ctx context.Context, o *order, x *queue.Execution, j
 	}
 	c.outcome(o, x, t)
 	c.policies(o, j, x, t)
+	c.duplicates(x)
 	return c.output(ctx, o, x)
 }
 

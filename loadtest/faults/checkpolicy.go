@@ -106,3 +106,15 @@ func (c *checker) unmatched(host string, at time.Time) bool {
 	ch := changes[last]
 	return !ch.wanted && !ch.Answered.IsZero() && ch.Answered.Before(at) && !c.rolledBack(ch.Answered, at) && !c.excused(ch.Answered)
 }
+
+// duplicates sees to it that a host got no work while it was two machines.
+func (c *checker) duplicates(x *queue.Execution) {
+	d := &c.r.w.doubles
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, t := range d.idle {
+		if t.host == string(x.Host) && x.LeasedAt.After(t.From) && x.LeasedAt.Before(t.To) && !c.rolledBack(t.From.Add(-time.Minute), t.To) {
+			c.bad("duplicate gets no work", string(x.ID()), "leased at %v to a host that was two machines from %v to %v", x.LeasedAt, t.From, t.To)
+		}
+	}
+}

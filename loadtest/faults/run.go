@@ -136,7 +136,12 @@ func round(ctx context.Context, c Config, names []string, all *tally) error {
 	loaders.Wait()
 	if err == nil {
 		r.say("%d faults have healed; what is under way is to end", len(r.strikes))
-		r.load.finish(ctx, func(open string) { r.say("waiting for%s", open) })
+		tell := func(open string) { r.say("waiting for%s", open) }
+		r.load.finish(ctx, tell)
+		if w.redis != nil && all.rounds == 0 {
+			r.say("a last job, of which no hint arrives")
+			r.load.unhinted(ctx, tell)
+		}
 	}
 	endWatch()
 	wg.Wait()

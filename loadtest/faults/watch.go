@@ -177,6 +177,7 @@ func (l *load) excusedLocked(at time.Time) bool {
 
 // finish waits until all jobs are over. What isn't, after so long that nothing has moved, is a violation.
 func (l *load) finish(ctx context.Context, tell func(string)) {
+	told := time.Now()
 	for {
 		l.mu.Lock()
 		var open []*order
@@ -197,14 +198,17 @@ func (l *load) finish(ctx context.Context, tell func(string)) {
 			}
 			return
 		}
-		t := time.NewTimer(min(left, 10*time.Second))
-		select {
-		case <-news:
-		case <-t.C:
+		if time.Since(told) > 10*time.Second {
+			told = time.Now()
 			l.mu.Lock()
 			text := waiting(open)
 			l.mu.Unlock()
 			tell(text)
+		}
+		t := time.NewTimer(min(left, time.Second))
+		select {
+		case <-news:
+		case <-t.C:
 		case <-ctx.Done():
 		}
 		t.Stop()

@@ -7,8 +7,9 @@ import (
 	"github.com/rexgate/rexgate/queue"
 )
 
-// situationStep is how many hosts one function reads.
-const situationStep = 50
+// situationStep is how many hosts one function reads. Where something is past its time and not swept yet, a host with a long queue
+// takes 2.4 ms, for the records of the first thousand.
+const situationStep = 4
 
 // Situations tells what bears on when executions of a job go on: each host in one call of a function, those of a
 // partition together.

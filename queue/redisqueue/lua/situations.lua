@@ -48,12 +48,18 @@ local function ahead(host, q)
     look(call('ZRANGEBYLEX', q, from, '(' .. place, 'LIMIT', 0, 1))
     return n + call('ZLEXCOUNT', q, from, '(' .. place), first
   end
+  local looked = 0
   while n < MAX_AHEAD do
+    if looked >= MAX_AHEAD then -- so much that is past its time: until it is swept, the rest counts as it is
+      look(call('ZRANGEBYLEX', q, from, '(' .. place, 'LIMIT', 0, 1))
+      return n + call('ZLEXCOUNT', q, from, '(' .. place), first
+    end
     local page = call('ZRANGEBYLEX', q, from, '(' .. place, 'LIMIT', 0, 250)
     local list = deliverable(host, page)
     look(list)
     n = n + #list
     if #page < 250 then break end
+    looked = looked + 250
     from = '(' .. page[250]
   end
   return n, first

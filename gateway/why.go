@@ -66,7 +66,11 @@ func (g *Gateway) explainQueue(ctx context.Context, host queue.Host, xs []queue.
 		s.Execution, s.Host = x, host
 		job := queue.JobStatus{Job: queue.Job{ID: x.Job}} // more isn't looked at of what is queued
 		if x.State != queue.Queued {
-			if job, err = g.store.Job(ctx, x.Job); err != nil {
+			job, err = g.store.Job(ctx, x.Job)
+			if queue.CodeOf(err) == queue.NotFound {
+				continue // it was removed since the queue was read
+			}
+			if err != nil {
 				return err
 			}
 			if ahead.Flying++; ahead.Flying == 1 || x.LeasedAt.Before(ahead.leased) {

@@ -46,7 +46,7 @@ shows the first.`,
 		},
 		ValidArgsFunction: a.completeJobAndTargets,
 	}
-	cmd.Flags().IntVar(&limit, "limit", 20, "how many hosts to show")
+	cmd.Flags().IntVar(&limit, "limit", 20, "how many hosts the table shows")
 	cmd.Flags().BoolVar(&all, "all", false, "show all hosts")
 	cmd.MarkFlagsMutuallyExclusive("limit", "all")
 	return cmd

@@ -76,7 +76,7 @@ local function supersede(x)
   local field = x.h.id .. '/' .. scope_of(x.j)
   local newest = read(field)
   local old = newest and load(newest:sub(9), x.h)
-  if old then withdraw(old, WHY_SUPERSEDED .. x.j.id) end
+  if old and old ~= x then withdraw(old, WHY_SUPERSEDED .. x.j.id) end
   push(d_set, field, stamp(x.j))
 end
 

@@ -17,7 +17,10 @@ import (
 //     together): it is written anew from the copy of the targets that is with the script;
 //   - the release of a partition's targets, while the list of open jobs says that all are released: it is
 //     open again;
-//   - its script, with that copy: then there is nothing to run or to rebuild, and the job is removed.
+//   - its script, with that copy: then there is nothing to run or to rebuild, and the job is removed;
+//   - its commit record, so that nobody knows of it: what partitions have of it is removed, since its
+//     executions would stand before those of others for as long as they may be delivered. This also happens with one
+//     master, to a job that is being released while that fails over.
 //
 // Whoever meets it repairs it, as often and as many at once as may be; Reconcile looks for the rest, and has a line of each.
 

@@ -49,7 +49,7 @@ type scripts struct {
 	label, hosts, check, queue, situations, prepare, erase  *script // plain, in a partition
 	wipe, token                                             *script
 	begin, commit, abort, intent, drive, close, ended, drop *script // about all jobs
-	gone, repeated, reopen                                  *script
+	gone, repeated, reopen, orphan                          *script
 	restore                                                 *script // plain, in a partition
 }
 
@@ -58,7 +58,7 @@ func (s *scripts) kinds() [3]map[string]**script {
 		plainVerb: {"label": &s.label, "hosts": &s.hosts, "situations": &s.situations, "check": &s.check, "queue": &s.queue, "prepare": &s.prepare,
 			"erase": &s.erase, "wipe": &s.wipe, "token": &s.token, "begin": &s.begin, "commit": &s.commit,
 			"abort": &s.abort, "intent": &s.intent, "drive": &s.drive, "close": &s.close, "ended": &s.ended, "drop": &s.drop,
-			"gone": &s.gone, "repeated": &s.repeated, "reopen": &s.reopen, "restore": &s.restore},
+			"gone": &s.gone, "repeated": &s.repeated, "reopen": &s.reopen, "orphan": &s.orphan, "restore": &s.restore},
 		partVerb: {"expand": &s.expand, "cancel": &s.cancel, "tick": &s.tick, "due": &s.due, "enroll": &s.enroll, "bar": &s.bar,
 			"drain": &s.drain, "verify": &s.verify, "alive": &s.alive, "purge": &s.purge},
 		busyVerb: {"claim": &s.claim, "release": &s.release, "lease": &s.lease, "record": &s.record},

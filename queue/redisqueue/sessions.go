@@ -132,8 +132,11 @@ func (s *Store) fetched(ctx context.Context, p int, host queue.HostID, r row) (q
 		return f, err
 	}
 	for i, info := range infos {
-		if info == nil {
-			continue // its job is being removed; the lease lapses
+		if info == nil { // its job is being removed, or is to be; the lease lapses
+			if err := s.orphaned(ctx, ids[i]); err != nil {
+				return f, err
+			}
+			continue
 		}
 		record, err := unpackFields(list.str(4*i + 4))
 		if err != nil {

@@ -9,39 +9,49 @@ import (
 )
 
 // Purge cancels what a host has queued and leased, and with running what it has taken, as they are found when it
-// begins: what is queued meanwhile stays.
+// begins: what is queued meanwhile stays. They are looked for by the writer, which knows of all that was released before.
 func (s *Store) Purge(ctx context.Context, host queue.HostID, running bool, by string) (sum queue.Cancellation, err error) {
 	var all []int64
-	err = s.snapshot(ctx, func(c *sqlite.Conn) error {
-		var n int64
-		ok, err := one(c, func(st *sqlite.Stmt) { n = st.ColumnInt64(0) }, `SELECT n FROM host WHERE id = ?`, host)
-		if err == nil && !ok {
-			err = hostNotFound(host)
-		}
-		if err != nil {
-			return err
-		}
-		return query(c, func(st *sqlite.Stmt) error {
-			all = append(all, st.ColumnInt64(0))
-			return nil
-		}, `SELECT id FROM execution INDEXED BY execution_live WHERE host = CAST(? AS INT) AND turn IS NOT NULL`, n)
-	})
-	for from := 0; err == nil && from < len(all); from += maxStep {
+	for from := 0; from == 0 || from < len(all); from += maxStep {
 		var step queue.Cancellation
-		part := all[from:min(from+maxStep, len(all))]
-		err = s.write(ctx, len(part), func(t *tx) error {
+		err := s.write(ctx, maxStep, func(t *tx) (err error) {
+			if from == 0 {
+				if all, err = t.inQueue(host); err != nil {
+					return err
+				}
+			}
 			step = queue.Cancellation{}
-			for _, id := range part {
+			for _, id := range all[min(from, len(all)):min(from+maxStep, len(all))] {
 				if err := t.purge(hostExecution{host, id}, running, by, &step); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
+		if err != nil {
+			return sum, err
+		}
 		sum.Cancelled += step.Cancelled
 		sum.Asked += step.Asked
 	}
-	return sum, err
+	return sum, nil
+}
+
+// inQueue lists what a host has queued and in flight.
+func (t *tx) inQueue(host queue.HostID) (ids []int64, err error) {
+	var n int64
+	ok, err := one(t.c, func(st *sqlite.Stmt) { n = st.ColumnInt64(0) }, `SELECT n FROM host WHERE id = ?`, host)
+	if err == nil && !ok {
+		err = hostNotFound(host)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = t.query(func(st *sqlite.Stmt) error {
+		ids = append(ids, st.ColumnInt64(0))
+		return nil
+	}, `SELECT id FROM execution INDEXED BY execution_live WHERE host = CAST(? AS INT) AND turn IS NOT NULL`, n)
+	return ids, err
 }
 
 func (t *tx) purge(x hostExecution, running bool, by string, sum *queue.Cancellation) error {

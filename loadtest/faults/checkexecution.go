@@ -19,7 +19,7 @@ func (c *checker) execution(ctx context.Context, o *order, x *queue.Execution, j
 	}
 	delete(c.ran, id)
 	back := c.rolledBack(o.At.Add(-time.Minute), time.Now())
-	if len(t.starts) == 2 && c.nobodyKnew(x.Host, t) {
+	for len(t.starts) > 1 && c.nobodyKnew(x.Host, t.starts[0], t.starts[1]) {
 		c.unknown++
 		t.starts = t.starts[1:]
 		t.ends = t.ends[max(len(t.ends)-1, 0):]
@@ -48,11 +48,10 @@ func (c *checker) execution(ctx context.Context, o *order, x *queue.Execution, j
 	return c.output(ctx, o, x)
 }
 
-// nobodyKnew tells whether both records of a first start were lost before the second: the store's in a failover, the host's with its state
-// directory.
-func (c *checker) nobodyKnew(host queue.HostID, t *ran) bool {
+// nobodyKnew tells whether both records of a start were lost before the next: the store's in a failover, the host's with its state
+// directory, or since the next one is another machine's.
+func (c *checker) nobodyKnew(host queue.HostID, first, second time.Time) bool {
 	const comeback = 10 * time.Second // between what the store answered, and the start
-	first, second := t.starts[0], t.starts[1]
 	return slices.ContainsFunc(c.r.load.windows, func(w window) bool {
 		return first.After(w.From) && first.Before(w.To.Add(comeback))
 	}) && slices.ContainsFunc(c.struck[string(host)], func(st *strike) bool {

@@ -14,7 +14,8 @@ type Situation struct {
 	Flying int
 	Held   Blocker
 	// Ahead is how many executions of its lane that may be leased now (Held.Deliverable) would be delivered before it, counted
-	// up to MaxAhead; First is the first of them. Only where it may be leased itself.
+	// up to MaxAhead; First is the first of them. Only where it may be leased itself. Where much has passed its time and isn't
+	// swept yet, some of that may be counted.
 	Ahead int
 	First Blocker
 }
@@ -47,7 +48,7 @@ const (
 	WaitDelivery  WaitCode = "delivery"     // about to be delivered
 	WaitAccepted  WaitCode = "not_accepted" // Since it was delivered
 	WaitStart     WaitCode = "not_started"  // Since it was accepted
-	WaitCancel    WaitCode = "cancel"       // Since the cancel was asked for
+	WaitCancel    WaitCode = "cancel"       // Since the cancel was asked for; or the host was deleted
 	WaitHostAway  WaitCode = "running_away" // it runs, as far as is known: the host is offline Since
 	WaitEnd       WaitCode = "running"      // Since; Until its time limit
 )
@@ -99,6 +100,8 @@ func (s *Situation) whyQueued(j *JobStatus, now time.Time) Wait {
 	case !p.DuplicateSince.IsZero():
 		return Wait{Code: WaitDuplicate, Since: p.DuplicateSince, Text: fmt.Sprintf(
 			"The host is a duplicate since %s: two machines have its identity, and neither gets work until an operator resolves it.", clock(p.DuplicateSince))}
+	case s.Host.EnrolledAt.IsZero():
+		return Wait{Code: WaitCancel, Text: "The host was deleted; this is about to be cancelled."}
 	case p.Session == 0:
 		return Wait{Code: WaitNeverSeen, Since: s.Host.EnrolledAt, Text: "The host has never connected since it was enrolled, " + clock(s.Host.EnrolledAt) + ". " + until}
 	case !p.Online && p.Transport == TransportPoll && !p.Due.IsZero():
@@ -127,7 +130,7 @@ func (s *Situation) whyQueued(j *JobStatus, now time.Time) Wait {
 func (s *Situation) whyInFlight(j *JobStatus, now time.Time) Wait {
 	x, p := &s.Execution, &s.Host.Presence
 	away, gone := "", time.Time{}
-	if !p.Online {
+	if !p.Online && !s.Host.EnrolledAt.IsZero() {
 		gone = p.Since
 		if !p.Due.IsZero() {
 			gone = p.Due
@@ -147,7 +150,11 @@ func (s *Situation) whyInFlight(j *JobStatus, now time.Time) Wait {
 	case away != "":
 		return Wait{Code: WaitHostAway, Since: gone, Until: limit, Text: fmt.Sprintf("Runs since %s as far as is known.%s", clock(x.StartedAt), away)}
 	}
-	return Wait{Code: WaitEnd, Since: x.StartedAt, Until: limit, Text: fmt.Sprintf("Runs since %s, %s; its time limit is %s.", clock(x.StartedAt), span(now.Sub(x.StartedAt)), clock(limit))}
+	text := fmt.Sprintf("Runs since %s, %s; its time limit is %s.", clock(x.StartedAt), span(now.Sub(x.StartedAt)), clock(limit))
+	if now.After(limit) { // it, or the news of its end, takes its time
+		text = fmt.Sprintf("Runs since %s, as far as is known; its time limit was %s, and the host hasn't said yet that it ended.", clock(x.StartedAt), clock(limit))
+	}
+	return Wait{Code: WaitEnd, Since: x.StartedAt, Until: limit, Text: text}
 }
 
 func (s *Situation) textAhead(lane string) string {

@@ -91,6 +91,10 @@ func TestWhy(t *testing.T) {
 		{WaitHostAway, situationOf(Running, offlineSince), active, Wait{Since: testNow.Add(-50 * time.Hour), Until: runs.Until},
 			"Runs since 2023-11-14 22:11:50 UTC as far as is known. The host is offline since 2023-11-12 20:13:20 UTC."},
 		{WaitEnd, situationOf(Running), active, runs, "Runs since 2023-11-14 22:11:50 UTC, 1m 30s; its time limit is 2023-11-14 23:11:50 UTC."},
+		{WaitCancel, situationOf(Queued, func(s *Situation) { s.Host = Host{ID: s.Host.ID} }), active, Wait{}, "The host was deleted; this is about to be cancelled."},
+		{WaitEnd, situationOf(Running, func(s *Situation) { s.Execution.StartedAt = testNow.Add(-2 * time.Hour) }), active,
+			Wait{Since: testNow.Add(-2 * time.Hour), Until: testNow.Add(-time.Hour)},
+			"Runs since 2023-11-14 20:13:20 UTC, as far as is known; its time limit was 2023-11-14 21:13:20 UTC, and the host hasn't said yet that it ended."},
 	} {
 		w, waits := c.s.Why(&c.job, testNow)
 		if want := (Wait{c.code, c.text, c.rest.Since, c.rest.Until, c.rest.Behind, c.rest.Ahead}); w != want || !waits {

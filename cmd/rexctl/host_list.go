@@ -49,7 +49,7 @@ func (a *app) hostList() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&selector, "selector", "l", "", "only hosts whose labels match, such as role=web,!old")
 	f.BoolVar(&online, "online", false, "only hosts that are online")
-	f.BoolVar(&offline, "offline", false, "only hosts that are not")
+	f.BoolVar(&offline, "offline", false, "only hosts that are offline")
 	f.IntVar(&limit, "limit", 0, "how many; 0 = all")
 	_ = cmd.RegisterFlagCompletionFunc("selector", a.completeSelector)
 	return cmd

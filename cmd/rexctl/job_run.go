@@ -97,7 +97,7 @@ not, 2 usage or no such host, 3 server or authentication, 4 deadline passed,
 	p.DurationVar(&f.run, "run-timeout", 0, "end the script on the host after this time (default 1h)")
 	p.DurationVar(&f.grace, "grace", 0, "between TERM and KILL (default 10s)")
 	p.Int64Var(&f.req.OutputLimit, "output-limit", 0, "bytes of output to keep of each host (default 4194304)")
-	p.StringVar(&f.req.Offline, "offline", "", "where the host is offline: `wait` for it, or skip it (default \"wait\")")
+	p.StringVar(&f.req.Offline, "offline", "", "where the host is offline: \"wait\" for it, or \"skip\" it (default \"wait\")")
 	p.StringVar(&f.req.SupersedeKey, "supersede", "", "cancel your older jobs with this `key` where they still wait")
 	p.BoolVar(&f.req.Recheck, "recheck", false, "skip hosts whose labels don't match --selector any more by then")
 	p.BoolVar(&f.detach, "detach", false, "print the job's id and don't watch it")

@@ -54,8 +54,8 @@ fuzz: ## each fuzz test for FUZZTIME
 web-libs: ## write web/static/lib anew from npm; web/refresh --check only compares
 	web/refresh
 
-faults: ## faults against real processes, as root, FOR so long on each of STORES; LEAST=n of each kind; SEED=n replays a schedule
-	REXGATE_TEST_REQUIRE=1 $(GO) test -count=1 -v -timeout 0 -run '^Test($(STORES))$$' ./loadtest/faults -faults.for $(FOR) -faults.seed $(SEED) -faults.least $(LEAST) -faults.race=false
+faults: ## faults against real processes, as root, FOR so long on each of STORES; LEAST=n of each kind; LIGHT=n light hosts; SEED=n replays a schedule
+	REXGATE_TEST_REQUIRE=1 $(GO) test -count=1 -v -timeout 0 -run '^Test($(STORES))$$' ./loadtest/faults -faults.for $(FOR) -faults.seed $(SEED) -faults.least $(LEAST) -faults.light $(LIGHT) -faults.race=false
 
 clean: ## remove what was built
 	rm -rf $(BIN)

@@ -39,6 +39,8 @@ func (r *run) revive(busy *sync.Mutex, p *process, start func() error) {
 	switch last := lastLine(p.log); {
 	case strings.Contains(last, "another agent runs on the state directory"):
 		r.remark("%s found its lock held, and was started again", p.name)
+	case strings.Contains(last, "no space left on device"): // it came back while a fault had filled its disk
+		r.remark("%s couldn't open its journal on a full disk, and was started again", p.name)
 	default:
 		r.note(violation{"stays up", p.name, fmt.Sprintf("it ended by itself (%v): %s", errOr(p.ended()), last)})
 	}

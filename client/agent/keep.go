@@ -121,6 +121,11 @@ func (a *Agent) settle(e *execution) {
 // oldest such outputs if they are too much together.
 func (a *Agent) keep(id string, bytes int64, until time.Time) {
 	a.mu.Lock()
+	if a.execs[id] != nil { // it was taken in hand again while it was settled, and will be settled again
+		a.mu.Unlock()
+		return
+	}
+	a.kept = slices.DeleteFunc(a.kept, func(k kept) bool { return k.id == id }) // or has been, and was settled again
 	a.kept = append(a.kept, kept{id, bytes, until})
 	total := int64(0)
 	for _, k := range a.kept {

@@ -124,6 +124,26 @@ func TestHelloNamesNothingTwice(t *testing.T) {
 	})
 }
 
+// TestKeptTwice has an execution settled twice, as it is when it is revived while it settles: the first time may be the last to be
+// written down.
+func TestKeptTwice(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Succeeded, "x")
+		g.agent.keep(id, 1, time.Now().Add(time.Hour))
+		g.agent.keep(id, 1, time.Now().Add(2*time.Hour))
+		var named []string
+		for _, x := range g.agent.Hello().Executions {
+			named = append(named, x.Execution)
+		}
+		if !slices.Equal(named, []string{id}) {
+			t.Errorf("the hello names %q", named)
+		}
+	})
+}
+
 // TestUnansweredIsSentAgain: an ack that never comes doesn't stop an execution
 // for ever.
 func TestUnansweredIsSentAgain(t *testing.T) {

@@ -73,8 +73,17 @@ func (s *Store) expand(ctx context.Context, id queue.JobID, commit row, maxHosts
 	if err != nil || left > 0 {
 		return e, err
 	}
-	e.Done, err = s.close(ctx, id, commit)
+	e.Done, err = s.closeReleased(ctx, info, commit)
 	return e, err
+}
+
+// closeReleased closes a job all of whose targets were released: by what was read before. A failover meanwhile may have taken releases,
+// and not the closing; then it is open again.
+func (s *Store) closeReleased(ctx context.Context, info *jobInfo, commit row) (done bool, err error) {
+	if done, err = s.close(ctx, info.job.ID, commit); err != nil || !done {
+		return false, err
+	}
+	return true, s.unclose(ctx, info)
 }
 
 // stretch is a part of a partition's targets.

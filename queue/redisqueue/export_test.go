@@ -1,6 +1,8 @@
 package redisqueue
 
 import (
+	"context"
+
 	"github.com/redis/go-redis/v9"
 	"github.com/rexgate/rexgate/queue"
 )
@@ -22,3 +24,17 @@ func (s *Store) Client() redis.UniversalClient { return s.rdb }
 
 // Slow gives options by which calls of the usual kind go the way of all others.
 func Slow(o Options) Options { o.slow = true; return o }
+
+// CloseReleased ends the release of a job as Expand does once it has released all targets.
+func (s *Store) CloseReleased(ctx context.Context, id queue.JobID) error {
+	info, err := s.info(ctx, id)
+	if err != nil {
+		return err
+	}
+	commit, err := s.commitRow(ctx, id)
+	if err != nil {
+		return err
+	}
+	_, err = s.closeReleased(ctx, info, commit)
+	return err
+}

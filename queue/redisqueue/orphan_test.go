@@ -75,3 +75,22 @@ func TestCommitLost(t *testing.T) {
 		})
 	}
 }
+
+// A failover takes the releases of a job just before it is closed: it stays open, and its targets are released again.
+func TestReleasesLost(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, open(t, redisqueue.Options{URL: redistest.Start(t).URL}), 3, numbered)
+	n := f.job()
+	_, _, err := f.s.Submit(f.ctx, n)
+	f.must(err)
+	f.must(f.s.CloseReleased(f.ctx, n.Job.ID)) // of the releases before it nothing is left
+	if ids, err := f.s.OpenJobs(f.ctx, 10); err != nil || len(ids) != 1 {
+		t.Errorf("open jobs: %v, %v", ids, err)
+	}
+	f.repairedOnce("3 planned executions were to be released by nobody")
+	f.expand(n.Job.ID)
+	for _, target := range f.targets {
+		f.must(f.work(target, 1))
+	}
+	f.check(n.Job.ID)
+}

@@ -147,6 +147,35 @@ func TestReaderNeverWaits(t *testing.T) {
 	})
 }
 
+// A host that has no ack for long sends again what is on the way, while the gateway still holds it for a store that is away.
+func TestCopiesUseNoCredit(t *testing.T) {
+	bubble(t, Config{StoreTimeout: time.Hour}, func(t *testing.T, m *memory, h *Hub) {
+		p := begun(t, h, "a")
+		stuck := make(chan struct{})
+		m.onRecord = func(queue.HostEvents) error { <-stuck; return nil }
+		last := int64(wire.IdleCredit / 228)
+		for range 3 {
+			for seq := int64(2); seq < 2+last; seq++ {
+				if !p.send(t, output("a", seq, 100)) {
+					t.Fatalf("closed at a copy of event %d", seq)
+				}
+			}
+			synctest.Wait()
+		}
+		close(stuck)
+		synctest.Wait()
+		if code, _ := p.ended(); code != 0 {
+			t.Errorf("closed with %d", code)
+		}
+		if p.s.onWay != 0 || p.s.tops != nil {
+			t.Errorf("%d bytes of %d executions are on the way", p.s.onWay, len(p.s.tops))
+		}
+		if !p.send(t, output("a", 2+last, 100)) {
+			t.Error("the next event is refused")
+		}
+	})
+}
+
 func TestOneLargeEventFits(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, m *memory, h *Hub) {
 		p := begun(t, h, "a")

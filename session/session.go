@@ -33,6 +33,7 @@ type Session struct {
 	mu      sync.Mutex // guards the following
 	inbox   []wire.Message
 	onWay   int64 // bytes of events received and not recorded
+	tops    []top // of the executions that these are of; nil once all are recorded
 	events  int64 // hub time of the last event
 	moved   int64 // hub time of the last claim, record or delivery, see beginAnew
 	limit   int64 // credit that is enforced
@@ -109,6 +110,7 @@ func (s *Session) Receive(frame []byte) bool {
 // of them or none. s.mu is held.
 func (s *Session) admit(msgs []wire.Message) (wire.CloseCode, string) {
 	said, standby, claims, bytes := s.said, s.standby, s.claims, int64(0)
+	kept := msgs[:0]
 	for _, m := range msgs {
 		switch m := m.(type) {
 		case *wire.Hello:
@@ -131,21 +133,61 @@ func (s *Session) admit(msgs []wire.Message) (wire.CloseCode, string) {
 			}
 			size := wire.EventSize(m)
 			if on := s.onWay + bytes; on > 0 && on+size > s.limit {
+				if s.isCopy(id, seq) {
+					continue
+				}
 				return wire.CloseSlow, fmt.Sprintf("%s %d goes beyond the credit of %d bytes", m.Type(), seq, s.limit)
 			}
 			bytes += size
 		default:
 			return wire.CloseMalformed, fmt.Sprintf("%s is not for a gateway", m.Type())
 		}
+		kept = append(kept, m)
 	}
 	s.said, s.standby, s.claims = said, standby, claims
 	if bytes > 0 {
 		s.onWay += bytes
 		s.events = s.hub.now()
+		s.noteTops(kept)
 	}
-	s.inbox = append(s.inbox, msgs...)
+	s.inbox = append(s.inbox, kept...)
 	s.hub.count.messagesIn.Add(int64(len(msgs)))
 	return 0, ""
+}
+
+// top is the last event of an execution that is on the way.
+type top struct {
+	id  string
+	seq int64
+}
+
+// isCopy tells whether an event is one that was received before and isn't recorded yet, as far as is known: a host that waited for an ack
+// sends again, while the first copy waits for the store here. It isn't needed, so that it uses no credit. s.mu is held.
+func (s *Session) isCopy(id string, seq int64) bool {
+	for _, t := range s.tops {
+		if t.id == id {
+			return seq <= t.seq
+		}
+	}
+	return false
+}
+
+func (s *Session) noteTops(msgs []wire.Message) {
+next:
+	for _, m := range msgs {
+		e, ok := m.(wire.Event)
+		if !ok {
+			continue
+		}
+		id, seq := e.Ref()
+		for i := range s.tops {
+			if s.tops[i].id == id {
+				s.tops[i].seq = max(s.tops[i].seq, seq)
+				continue next
+			}
+		}
+		s.tops = append(s.tops, top{id, seq})
+	}
 }
 
 // due tells whether the caller has to enqueue s. s.mu is held.

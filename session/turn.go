@@ -179,7 +179,9 @@ func (h *Hub) recordRun(s *Session, b *batch, out []wire.Message) ([]wire.Messag
 	b.msgs = b.msgs[n:]
 	b.look = b.look || finished
 	s.mu.Lock()
-	s.onWay -= size
+	if s.onWay -= size; s.onWay == 0 {
+		s.tops = nil
+	}
 	s.moved = h.now()
 	s.mu.Unlock()
 	if more := s.raise(size); more > 0 {

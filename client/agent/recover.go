@@ -43,12 +43,15 @@ func (a *Agent) recover() {
 			a.mu.Unlock()
 		}
 	}
+	a.mu.Lock() // what is kept may be looked through already
 	slices.SortFunc(a.kept, func(x, y kept) int { return x.until.Compare(y.until) })
-	if len(known) > 0 {
-		a.mu.Lock()
-		a.armLocked(time.Now().Add(pruneEvery))
-		a.mu.Unlock()
+	if len(a.kept) > 0 {
+		a.armLocked(a.kept[0].until)
 	}
+	if len(known) > 0 {
+		a.armLocked(time.Now().Add(pruneEvery))
+	}
+	a.mu.Unlock()
 	if !a.cfg.Volatile {
 		a.sweep(known)
 	}

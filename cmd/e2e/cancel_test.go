@@ -41,7 +41,9 @@ func TestCancel(t *testing.T) {
 			alive := filepath.Join(s.dir, "alive")
 			id := strings.TrimSpace(must(t, s.env, "rexctl", "job", "run", "--all", "--detach", "--", sleeper(alive)))
 			proc := child(t, alive)
-			expect(t, "why it hasn't ended", must(t, s.env, "rexctl", "job", "why", id), "1 running, 1 waiting for a host that never connected")
+			clienttest.Until(t, "its start is known, and why it hasn't ended", func() bool {
+				return strings.Contains(must(t, s.env, "rexctl", "job", "why", id), "1 running, 1 waiting for a host that never connected")
+			})
 			expect(t, "the cancel", must(t, s.env, "rexctl", "job", "cancel", id), "1 cancelled; 1 asked for")
 			if _, errs, code := s.rexctl("job", "watch", id); code != 1 {
 				t.Errorf("watching a cancelled job: status %d, %s", code, errs)

@@ -16,7 +16,7 @@ func (b *board) waits(host queue.HostID, offline time.Time) *written {
 	w := b.run(jobA, host)
 	b.do(func() {
 		w.x.State, w.x.Stored, w.x.Lane, w.x.DeliverUntil = queue.Queued, 0, queue.LaneDefault, offline.Add(24*time.Hour)
-		w.situation = queue.Situation{Host: queue.Host{ID: host, Presence: queue.Presence{Session: 1, Since: offline}}}
+		w.situation = queue.Situation{Host: queue.Host{ID: host, EnrolledAt: offline, Presence: queue.Presence{Session: 1, Since: offline}}}
 	})
 	return w
 }

@@ -83,11 +83,11 @@ func (c *checker) bad(rule, of, format string, args ...any) {
 	c.r.note(violation{rule, of, fmt.Sprintf(format, args...)})
 }
 
-// excused tells whether a failover may have lost what was acknowledged at a time.
-func (c *checker) excused(at time.Time) bool {
+// excused tells whether a failover may have lost what was acknowledged.
+func (c *checker) excused(s span) bool {
 	c.r.load.mu.Lock()
 	defer c.r.load.mu.Unlock()
-	return c.r.load.excusedLocked(at)
+	return c.r.load.excusedLocked(s)
 }
 
 // rolledBack tells whether a failover was between two times: what happened by then may have gone and come again.

@@ -19,7 +19,7 @@ func (c *checker) jobsStored(ctx context.Context) error {
 			return err
 		}
 		for _, j := range jobs {
-			if other, ok := names[j.Spec.Name]; ok && !c.excused(j.CreatedAt) {
+			if other, ok := names[j.Spec.Name]; ok && !c.excused(span{j.CreatedAt, j.CreatedAt}) {
 				c.bad("submitted once", string(j.ID), "%s is also %s: one key made two jobs", j.Spec.Name, other)
 			}
 			names[j.Spec.Name] = j.ID
@@ -36,7 +36,7 @@ func (c *checker) job(ctx context.Context, o *order) error {
 	id := queue.JobID(o.ID)
 	j, err := c.store.Job(ctx, id)
 	if queue.CodeOf(err) == queue.NotFound {
-		if !c.excused(o.At) {
+		if !c.excused(span{o.Sent, o.At}) {
 			c.bad("accepted is stored", o.ID, "%s was answered with a 2xx, and isn't there", o.name())
 		}
 		return nil

@@ -32,7 +32,7 @@ func (c *checker) policies(o *order, j queue.Job, x *queue.Execution, t *ran) {
 	c.r.load.meddled.mu.Lock()
 	defer c.r.load.meddled.mu.Unlock()
 	for _, p := range c.r.load.meddled.purges {
-		if p.Host == string(x.Host) && !p.Answered.IsZero() && x.ReleasedAt.Before(p.Asked) && x.AcceptedAt.After(p.Answered) && !c.excused(p.Answered) {
+		if p.Host == string(x.Host) && !p.Answered.IsZero() && x.ReleasedAt.Before(p.Asked) && x.AcceptedAt.After(p.Answered) && !c.excused(p.span) {
 			c.bad("purged", id, "released at %v, and accepted at %v, after its host was purged at %v", x.ReleasedAt, x.AcceptedAt, p.Answered)
 		}
 	}
@@ -104,7 +104,7 @@ func (c *checker) unmatched(host string, at time.Time) bool {
 		return false
 	}
 	ch := changes[last]
-	return !ch.wanted && !ch.Answered.IsZero() && ch.Answered.Before(at) && !c.rolledBack(ch.Answered, at) && !c.excused(ch.Answered)
+	return !ch.wanted && !ch.Answered.IsZero() && ch.Answered.Before(at) && !c.rolledBack(ch.Answered, at) && !c.excused(ch.span)
 }
 
 // duplicates sees to it that a host got no work while it was two machines.

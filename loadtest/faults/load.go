@@ -29,7 +29,8 @@ type order struct {
 
 	// What came of it.
 	ID        string    `json:"id,omitempty"` // once the submit was answered
-	At        time.Time `json:"at,omitzero"`  // when it was answered
+	Sent      time.Time `json:"sent,omitzero"` // first
+	At        time.Time `json:"at,omitzero"`   // when it was answered
 	Cancelled time.Time `json:"cancelled,omitzero"`
 	states    []byte    // last seen
 	over      bool      // all have ended
@@ -161,6 +162,9 @@ func (o *order) request(trace string) api.JobRequest {
 
 // submit hands an order in, until it is answered or ctx ends. Its key makes one job of it, however often that takes.
 func (l *load) submit(ctx context.Context, o *order) error {
+	l.mu.Lock()
+	o.Sent = time.Now()
+	l.mu.Unlock()
 	for try := 0; ; try++ {
 		g := l.w.gateways[(o.Serial+try)%len(l.w.gateways)]
 		job, err := g.op.SubmitWithKey(ctx, "key "+o.name(), o.request(l.w.trace))

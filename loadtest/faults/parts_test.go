@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestScheduleFollowsFromItsSeed draws two schedules of one seed, and one of another.
@@ -55,6 +56,29 @@ func TestScriptPrintsItsPlan(t *testing.T) {
 		ran, err := readTrace(trace)
 		if err != nil || len(ran["x.h"].starts) != 1 || len(ran["x.h"].ends) != 1 {
 			t.Errorf("%+v: the trace has %+v, %v", p, ran["x.h"], err)
+		}
+	}
+}
+
+// TestExcused tells what a failover may have lost from what it may not.
+func TestExcused(t *testing.T) {
+	start := time.Now()
+	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
+	l := &load{windows: []window{{at(10), at(12)}}}
+	for _, c := range []struct {
+		what            string
+		asked, answered float64
+		want            bool
+	}{
+		{"long before", 5, 6, false},
+		{"on its way to the replica", 9, 9.5, true},
+		{"meanwhile", 10.5, 11, true},
+		{"stored by the old master, answered late", 11.5, 13, true},
+		{"all along", 5, 20, true},
+		{"after it", 12.5, 13, false},
+	} {
+		if got := l.excusedLocked(span{at(c.asked), at(c.answered)}); got != c.want {
+			t.Errorf("%s: %v", c.what, got)
 		}
 	}
 }

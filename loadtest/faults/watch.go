@@ -156,8 +156,8 @@ func (l *load) vanished(o *order, epoch int) {
 	if l.epoch != epoch {
 		return
 	}
-	if !l.excusedLocked(o.At) {
-		l.note(violation{"vanished", o.ID, fmt.Sprintf("%s was accepted at %s, and the store doesn't have it", o.name(), o.At.Format(time.StampMicro))})
+	if !l.excusedLocked(span{o.Sent, o.At}) {
+		l.note(violation{"vanished", o.ID, fmt.Sprintf("%s was accepted at %s, and the store doesn't have it at %s", o.name(), o.At.Format(time.StampMicro), time.Now().Format(time.StampMicro))})
 	}
 	o.over, o.ID = true, ""
 	l.under -= len(o.Hosts)
@@ -165,12 +165,13 @@ func (l *load) vanished(o *order, epoch int) {
 	l.news = make(chan struct{})
 }
 
-// excusedLocked tells whether what was acknowledged then may have been lost in a failover. Replication is asynchronous: what is on its
-// way to the replica when that is held up is lost too.
-func (l *load) excusedLocked(at time.Time) bool {
+// excusedLocked tells whether what was asked for and acknowledged then may have been lost in a failover. Replication is asynchronous: what is on its
+// way to the replica when that is held up is lost too. The old master may have stored it long before the answer came: on a busy machine
+// that comes when the replica is the master already.
+func (l *load) excusedLocked(s span) bool {
 	const lag = time.Second
 	for _, w := range l.windows {
-		if !at.Before(w.From.Add(-lag)) && !at.After(w.To) {
+		if !s.Answered.Before(w.From.Add(-lag)) && !s.Asked.After(w.To) {
 			return true
 		}
 	}

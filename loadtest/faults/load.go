@@ -28,7 +28,7 @@ type order struct {
 	Partial  bool     `json:"partial"`            // the cancel is for the first host only
 
 	// What came of it.
-	ID        string    `json:"id,omitempty"` // once the submit was answered
+	ID        string    `json:"id,omitempty"`  // once the submit was answered
 	Sent      time.Time `json:"sent,omitzero"` // first
 	At        time.Time `json:"at,omitzero"`   // when it was answered
 	Cancelled time.Time `json:"cancelled,omitzero"`

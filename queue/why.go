@@ -148,13 +148,21 @@ func (s *Situation) whyInFlight(j *JobStatus, now time.Time) Wait {
 	case x.State == Accepted:
 		return Wait{Code: WaitStart, Since: x.AcceptedAt, Text: fmt.Sprintf("Accepted %s, %s ago, and not started yet.%s", clock(x.AcceptedAt), span(now.Sub(x.AcceptedAt)), away)}
 	case away != "":
-		return Wait{Code: WaitHostAway, Since: gone, Until: limit, Text: fmt.Sprintf("Runs since %s as far as is known.%s", clock(x.StartedAt), away)}
+		return Wait{Code: WaitHostAway, Since: gone, Until: limit, Text: fmt.Sprintf("Runs since %s as far as is known.%s%s", clock(x.StartedAt), away, s.whenLost(j, now))}
 	}
 	text := fmt.Sprintf("Runs since %s, %s; its time limit is %s.", clock(x.StartedAt), span(now.Sub(x.StartedAt)), clock(limit))
 	if now.After(limit) { // it, or the news of its end, takes its time
 		text = fmt.Sprintf("Runs since %s, as far as is known; its time limit was %s, and the host hasn't said yet that it ended.", clock(x.StartedAt), clock(limit))
 	}
 	return Wait{Code: WaitEnd, Since: x.StartedAt, Until: limit, Text: text}
+}
+
+// whenLost says when silence makes it lost. An outage of the store puts that off.
+func (s *Situation) whenLost(j *JobStatus, now time.Time) string {
+	if lost := s.Execution.StartedAt.Add(j.Spec.SilenceAfter()); now.Before(lost) {
+		return fmt.Sprintf(" If nothing is heard of it, it counts as lost from %s on.", clock(lost))
+	}
+	return ""
 }
 
 func (s *Situation) textAhead(lane string) string {

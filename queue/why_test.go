@@ -89,7 +89,10 @@ func TestWhy(t *testing.T) {
 		{WaitCancel, situationOf(Running, cancelled, pollOverdue), active, since(10 * time.Second),
 			"A cancel was asked for 2023-11-14 22:13:10 UTC; the host hasn't confirmed it yet. The host is offline since 2023-11-14 22:12:15 UTC."},
 		{WaitHostAway, situationOf(Running, offlineSince), active, Wait{Since: testNow.Add(-50 * time.Hour), Until: runs.Until},
-			"Runs since 2023-11-14 22:11:50 UTC as far as is known. The host is offline since 2023-11-12 20:13:20 UTC."},
+			"Runs since 2023-11-14 22:11:50 UTC as far as is known. The host is offline since 2023-11-12 20:13:20 UTC. If nothing is heard of it, it counts as lost from 2023-11-14 23:17:00 UTC on."},
+		{WaitHostAway, situationOf(Running, offlineSince, func(s *Situation) { s.Execution.StartedAt = testNow.Add(-2 * time.Hour) }), active,
+			Wait{Since: testNow.Add(-50 * time.Hour), Until: testNow.Add(-time.Hour)}, // an outage puts it off
+			"Runs since 2023-11-14 20:13:20 UTC as far as is known. The host is offline since 2023-11-12 20:13:20 UTC."},
 		{WaitEnd, situationOf(Running), active, runs, "Runs since 2023-11-14 22:11:50 UTC, 1m 30s; its time limit is 2023-11-14 23:11:50 UTC."},
 		{WaitCancel, situationOf(Queued, func(s *Situation) { s.Host = Host{ID: s.Host.ID} }), active, Wait{}, "The host was deleted; this is about to be cancelled."},
 		{WaitEnd, situationOf(Running, func(s *Situation) { s.Execution.StartedAt = testNow.Add(-2 * time.Hour) }), active,

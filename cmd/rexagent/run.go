@@ -62,6 +62,7 @@ whatever became of the scripts.`,
 	fs.StringSliceVar(&c.gateways, "gateway", nil, "`URLs` of gateways, in order of preference (default: as enrolled)")
 	fs.StringVar(&c.transport, "transport", "auto", "socket, poll, or auto: the socket, or the poll while that doesn't work")
 	fs.StringToStringVar(&c.slots, "slots", nil, "how many executions of a `lane=n` may run at a time (default: 1 of each)")
+	fs.Lookup("slots").DefValue = "" // which the help would show as []
 	fs.BoolVar(&c.allowRoot, "allow-root", false, "let jobs run as root, those that name no user too")
 	fs.DurationVar(&c.keep, "keep-output", agent.DefaultKeep, "how long output is kept here once it is stored there")
 	fs.BoolVar(&c.endAll, "end-leftovers", false, "end what a script leaves running in the background when it ends; by default that lives on")

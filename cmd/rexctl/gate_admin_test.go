@@ -138,6 +138,8 @@ func (g *gate) explained(x *gateExecution) api.Execution {
 	case x.FinishedAt != nil:
 	case x.StartedAt != nil:
 		out.Why = &api.Why{Code: "running", Text: "Runs since 2026-01-02 03:04:05 UTC, 10s; its time limit is 2026-01-02 04:04:05 UTC.", Since: x.StartedAt}
+	case h.DuplicateSince != nil:
+		out.Why = &api.Why{Code: "duplicate", Text: "The host is a duplicate since 2026-01-02 03:04:05 UTC: two machines have its identity.", Since: h.DuplicateSince}
 	case !h.Online:
 		out.Why = &api.Why{Code: "offline", Text: "The host is offline since 2026-01-02 03:04:05 UTC, 2h 3m. It is kept for it until 2026-01-03 03:04:05 UTC.", Since: h.Since}
 	default:

@@ -224,6 +224,13 @@ func (g *gate) online(host string) {
 	}
 }
 
+// double marks a host as two machines.
+func (g *gate) double(host string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hosts[host].DuplicateSince = &time.Time{}
+}
+
 // run runs the job's script as one host.
 func (g *gate) run(j *gateJob, x *gateExecution) {
 	cmd := exec.Command("/bin/sh", "-c", string(j.script))

@@ -191,7 +191,10 @@ func (f *runFlags) policies(p *pflag.FlagSet) error {
 }
 
 func parseTime(s string, now time.Time) (time.Time, error) {
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+	if d, err := time.ParseDuration(s); err == nil {
+		if d < 0 {
+			return now, ctl.Usagef("--not-before: %s is in the past", d)
+		}
 		return now.Add(d), nil
 	}
 	t, err := time.Parse(time.RFC3339, s)

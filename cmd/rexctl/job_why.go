@@ -139,6 +139,9 @@ func (a *app) printWhy(j api.Job, v whyView, hosts []string) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
+	if i := slices.IndexFunc(v.Executions, isDuplicate); i >= 0 {
+		a.notef("\nStop one of the two machines, then:\n  %s host resolve %s", a.command(), v.Executions[i].Host)
+	}
 	if more := v.Waiting - len(v.Executions); more > 0 && len(hosts) == 0 {
 		a.notef("\n%d more. All of them:\n  %s job why --all %s", more, a.command(), j.ID)
 	}
@@ -153,6 +156,10 @@ func (a *app) say(text string) error {
 	}
 	_, err := a.out.W.Write([]byte(text + "\n"))
 	return err
+}
+
+func isDuplicate(x api.Execution) bool {
+	return x.Why != nil && queue.WaitCode(x.Why.Code) == queue.WaitDuplicate
 }
 
 // reason says why an execution hasn't ended, or that it has.

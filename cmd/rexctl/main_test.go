@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  cmdExits,
 			"online": func(ts *testscript.TestScript, _ bool, args []string) { gateOf(ts).online(args[0]) },
+			"double": func(ts *testscript.TestScript, _ bool, args []string) { gateOf(ts).double(args[0]) },
 			"setenv": cmdSetenv,
 			"narrow": cmdNarrow,
 		},

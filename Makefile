@@ -13,7 +13,7 @@ LEAST   ?= 1
 LOAD    ?= fan-out --hosts 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo tools test test-quick lint fmt bench load fuzz web-libs faults clean
+.PHONY: help build demo tools test test-quick lint fmt bench load fuzz web-libs faults away clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ web-libs: ## write web/static/lib anew from npm; web/refresh --check only compar
 
 faults: ## faults against real processes, as root, FOR so long on each of STORES; LEAST=n of each kind; LIGHT=n light hosts; SEED=n replays a schedule
 	REXGATE_TEST_REQUIRE=1 $(GO) test -count=1 -v -timeout 0 -run '^Test($(STORES))$$' ./loadtest/faults -faults.for $(FOR) -faults.seed $(SEED) -faults.least $(LEAST) -faults.light $(LIGHT) -faults.race=false
+
+away: ## the store away for FOR, in each of four ways, in the middle of scripts
+	REXGATE_TEST_REQUIRE=1 $(GO) test -count=1 -v -timeout 0 -run '^TestStoreAway$$' ./cmd/e2e -away.for $(FOR)
 
 clean: ## remove what was built
 	rm -rf $(BIN)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"io"
 	"net/http"
 	"os"
@@ -18,8 +19,10 @@ import (
 	"github.com/rexgate/rexgate/queue/redisqueue/redistest"
 )
 
+var awayFor = flag.Duration("away.for", 0, "how long TestStoreAway takes the store away at least; beyond 7 minutes, the brief job's silence would be over")
+
 // TestStoreAway takes the store away in the middle of scripts: sessions stay up, submits are told when to come again, the hosts
-// go on with their scripts and keep what they wrote; all of it lands when the store is back.
+// go on with their scripts and keep what they wrote; all of it lands when the store is back, and nothing is lost however long that took.
 func TestStoreAway(t *testing.T) {
 	t.Parallel()
 	away := map[string]func(t *testing.T) (s *site, away, back func()){
@@ -48,6 +51,7 @@ func TestStoreAway(t *testing.T) {
 	}
 	for name, begin := range away {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, away, back := begin(t)
 			hosts := []string{"socket", "poll"}
 			var agents []*proc
@@ -69,10 +73,23 @@ func TestStoreAway(t *testing.T) {
 					return strings.Contains(out, "line 5\n")
 				})
 			}
+			brief := strings.TrimSpace(must(t, s.env, "rexctl", "job", "run", "--all", "--detach", "--lane", "urgent", "--run-timeout", "90s", "--",
+				"echo begun; until [ -e "+s.dir+"/brief ]; do sleep 0.05; done; echo brief"))
+			for _, h := range hosts {
+				clienttest.Until(t, "the brief script of "+h+" runs", func() bool {
+					out, _, _ := s.rexctl("job", "logs", brief, h)
+					return strings.Contains(out, "begun\n")
+				})
+			}
 			away()
+			since := time.Now()
 			s.refused()
+			if err := os.WriteFile(filepath.Join(s.dir, "brief"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
 			before := []int{lines(hosts[0]), lines(hosts[1])}
 			clienttest.Until(t, "the scripts go on", func() bool { return lines(hosts[0]) > before[0]+100 && lines(hosts[1]) > before[1]+100 })
+			time.Sleep(*awayFor - time.Since(since))
 			for i, a := range agents {
 				if n := strings.Count(a.err.String(), "msg=connected"); n != 1 {
 					t.Errorf("%s was connected %d times:\n%s", hosts[i], n, a.err)
@@ -94,6 +111,9 @@ func TestStoreAway(t *testing.T) {
 			back()
 			if _, errs, code := s.rexctl("job", "watch", id); code != 0 || !strings.Contains(errs, "2 of 2 hosts succeeded") {
 				t.Errorf("the job: status %d, %s", code, errs)
+			}
+			if _, errs, code := s.rexctl("job", "watch", brief); code != 0 || !strings.Contains(errs, "2 of 2 hosts succeeded") {
+				t.Errorf("the brief job, which ended while the store was away: status %d, %s", code, errs)
 			}
 			for i, h := range hosts {
 				var want strings.Builder

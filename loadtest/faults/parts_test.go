@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -164,5 +165,31 @@ func TestRelay(t *testing.T) {
 	end()
 	if got := <-answered; got != "cut" {
 		t.Errorf("what went into a half-open connection was answered: %q", got)
+	}
+}
+
+// TestRedisAgain has a server start again that is about to end, and leaves alone one that isn't.
+func TestRedisAgain(t *testing.T) {
+	w := &world{cfg: Config{Dir: t.TempDir(), RedisServer: need(t, "redis-server")}, logs: t.TempDir()}
+	n, err := newRedisNode(w, "redis")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.kill()
+	if err := n.up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	first := n.pid()
+	if err := n.again(t.Context()); err != nil || n.pid() != first {
+		t.Fatalf("one that lives: pid %d, then %d; %v", first, n.pid(), err)
+	}
+	if err := n.signal(syscall.SIGKILL); err != nil { // and it isn't known yet that it has ended
+		t.Fatal(err)
+	}
+	if err := n.again(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := redisDo(n.addr, "PING"); err != nil || n.pid() == first {
+		t.Errorf("one that was about to end: pid %d, then %d; %v", first, n.pid(), err)
 	}
 }

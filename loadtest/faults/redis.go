@@ -167,6 +167,19 @@ func (r *redisNode) up(ctx context.Context) error {
 	}
 }
 
+// again starts it if it has ended, or is about to: who answers hasn't met what made it end.
+func (r *redisNode) again(ctx context.Context) error {
+	for r.running() {
+		if _, err := redisDo(r.addr, "PING"); err == nil {
+			return nil
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return fmt.Errorf("%s doesn't answer: %w", r.name, err)
+		}
+	}
+	return r.up(ctx)
+}
+
 // aof gives the file that writes are appended to.
 func (r *redisNode) aof() (string, error) {
 	files, err := filepath.Glob(filepath.Join(r.dir, "appendonlydir", "*.incr.aof"))

@@ -44,6 +44,15 @@ func (f fault) String() string {
 // maxAfter bounds how many executions end between two faults.
 const maxAfter = 30
 
+// One fault in so many lasts so much longer: beyond leases, polls that are due, and what gateways and agents wait for an answer.
+const (
+	longEvery = 40
+	longHold  = 8 * time.Second
+)
+
+// losing is for how long what is written is lost.
+func (f fault) losing() time.Duration { return min(f.Hold, time.Second) }
+
 // schedule draws faults, without end.
 type schedule struct {
 	rand    *rand.Rand
@@ -79,6 +88,9 @@ func (s *schedule) next() fault {
 	f.After = s.rand.IntN(maxAfter)
 	f.Victim, f.How = s.rand.Uint64()>>1, s.rand.Uint64()>>1
 	f.Hold = time.Duration(20+s.rand.IntN(700)) * time.Millisecond
+	if s.rand.IntN(longEvery) == 0 {
+		f.Hold += longHold
+	}
 	return f
 }
 

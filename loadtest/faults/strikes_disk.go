@@ -34,10 +34,7 @@ func storeFull(_ context.Context, r *run, _ fault, v victim) (func(context.Conte
 		if v.gate != nil { // it is to be ready again by itself, if it lives
 			return r.w.up(ctx, v.gate)
 		}
-		if v.process().running() {
-			return nil
-		}
-		return v.up(ctx, r.w)
+		return v.redis.master().again(ctx)
 	}, err
 }
 

@@ -21,7 +21,7 @@ func rolledBack(ctx context.Context, r *run, f fault, v victim) (func(context.Co
 	if err != nil {
 		return nil, err
 	}
-	if err := pause(ctx, f.Hold); err != nil { // what is written meanwhile will be lost
+	if err := pause(ctx, f.losing()); err != nil { // what is written meanwhile will be lost
 		return nil, err
 	}
 	err = m.lose(size)
@@ -43,7 +43,7 @@ const onItsWay = 200 * time.Millisecond
 func failover(ctx context.Context, r *run, f fault, v victim) (func(context.Context) error, error) {
 	from := time.Now().Add(-onItsWay)
 	cut := v.redis.repl.freeze(upwards, downwards)
-	err := pause(ctx, f.Hold)
+	err := pause(ctx, f.losing())
 	v.redis.master().kill()
 	r.load.lost(window{from, time.Now()}) // nothing of the replica has been read yet
 	v.redis.repl.cut(true)
@@ -56,7 +56,7 @@ func failover(ctx context.Context, r *run, f fault, v victim) (func(context.Cont
 	}
 	if f.How&1 == 0 { // they find a replica that takes no writes, first
 		aim()
-		err = errors.Join(err, pause(ctx, f.Hold/4))
+		err = errors.Join(err, pause(ctx, f.losing()/4))
 	}
 	err = errors.Join(err, v.redis.promote())
 	aim()

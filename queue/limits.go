@@ -44,6 +44,8 @@ const (
 	// SilenceGrace is what an accepted execution gets beyond its run_timeout
 	// and grace, in service time, before silence makes it lost.
 	SilenceGrace = 5 * time.Minute
+	// HelloTransit is how long a hello may be on its way, in queues of gateways and proxies, after its process ended.
+	HelloTransit = time.Minute
 	// DriverTimeout is how long an expansion's driver may be silent before
 	// another gateway may drive it.
 	DriverTimeout = 10 * time.Second

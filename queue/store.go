@@ -160,11 +160,12 @@ type Sessions interface {
 	//
 	// The hello of a generation that
 	// differs from the owner's while the owner is online, or of a process that was
-	// superseded by another process of the same generation before, gives Duplicate, marks the
+	// superseded by another process of the same generation longer than HelloTransit ago, gives Duplicate, marks the
 	// host, and nothing is delivered to it until ResolveDuplicate: until then every Claim and Lease gives Duplicate, and
-	// Record goes on. A process is its Nonce; "" is none and never judged. The store may remember only the last few.
+	// Record goes on. One that was superseded since may be dead, and its hello late: it is refused as Superseded.
+	// A process is its Nonce; "" is none and never judged. The store may remember only the last few.
 	// Errors: Invalid, NotFound,
-	// Superseded (the incarnation isn't the host's), Forbidden (revoked),
+	// Superseded (so, or the incarnation isn't the host's), Forbidden (revoked),
 	// Duplicate.
 	//
 	// Applied twice it makes two sessions, of which the first is superseded at once.

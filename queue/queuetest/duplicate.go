@@ -91,8 +91,24 @@ func duplicateScenarios() []scenario {
 			first := e.agent("h")
 			second := e.agent("h")
 			second.hello() // itself again, by another transport
+			e.advance(queue.HelloTransit + time.Second)
 			claim(e, first, queue.Duplicate)
 			marked(e, second, first)
+		}},
+		{name: "a hello of a process that was restarted meanwhile", run: func(e *env) {
+			e.enroll("h")
+			alive(e)
+			e.queued("h")
+			first := e.agent("h")
+			second := e.agent("h")
+			e.advance(queue.HelloTransit - time.Second)
+			claim(e, first, queue.Superseded)
+			if since := e.host("h").Presence.DuplicateSince; !since.IsZero() {
+				e.Errorf("duplicate since %v, by a hello that was late", since)
+			}
+			second.one() // it still has the session
+			e.advance(2 * time.Second)
+			claim(e, first, queue.Duplicate) // refusing it doesn't begin the time anew
 		}},
 		{name: "a restarted process is no duplicate", run: func(e *env) {
 			e.enroll("h")

@@ -158,10 +158,10 @@ func luaConstants(quick bool) string {
 	if quick {
 		how = 1
 	}
-	return fmt.Sprintf("local SHARD, MAX_TICK, LEASE_TTL, INLINE_MAX, SEGMENT_MAX, DRAIN_MAX, MAX_COUNT, MAX_AHEAD, QUICK = %d, %d, %d, %d, %d, %d, %d, %d, %d\n"+
+	return fmt.Sprintf("local SHARD, MAX_TICK, LEASE_TTL, INLINE_MAX, SEGMENT_MAX, DRAIN_MAX, MAX_COUNT, MAX_AHEAD, TRANSIT, QUICK = %d, %d, %d, %d, %d, %d, %d, %d, %d, %d\n"+
 		"local WHY_EXPIRED, WHY_REENROLLED, WHY_VANISHED, WHY_SILENT = '%s', '%s', '%s', '%s'\n"+
 		"local WHY_OFFLINE, WHY_UNSELECTED, WHY_SUPERSEDED = %s, %s, %s\n",
-		shardSize, queue.MaxTick.Microseconds(), queue.DefaultLeaseTTL.Microseconds(), inlineMax, segmentMax, drainMax, int64(queue.MaxCount), queue.MaxAhead, how,
+		shardSize, queue.MaxTick.Microseconds(), queue.DefaultLeaseTTL.Microseconds(), inlineMax, segmentMax, drainMax, int64(queue.MaxCount), queue.MaxAhead, queue.HelloTransit.Microseconds(), how,
 		queue.WhyExpired, queue.WhyReenrolled, queue.WhyVanished, queue.WhySilent,
 		luaText(queue.WhyOffline), luaText(queue.WhyUnselected), luaText(queue.WhySuperseded("")))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 
@@ -45,6 +46,9 @@ func (s *Store) Claim(ctx context.Context, c queue.Claim) (claimed queue.Claimed
 		if err != nil {
 			return err
 		}
+		if prior.superseding(&c, t.now) {
+			return queue.Errorf(queue.Superseded, "host %s: another process of it has come since", c.Host)
+		}
 		if prior.contradicts(&c) {
 			refused = duplicateError(c.Host)
 			t.hint(p.gateway, c.Host)
@@ -84,8 +88,14 @@ func duplicateError(host queue.HostID) error {
 type process struct {
 	generation string
 	nonce      string
-	superseded []string // of the same generation
+	superseded []ended // of the same generation
 	online     bool
+}
+
+// ended is a process that another one has taken the place of.
+type ended struct {
+	Nonce string `json:"nonce"`
+	At    int64  `json:"at"` // milliseconds since 1970
 }
 
 func (t *tx) process(p *peer) (pr process, err error) {
@@ -112,7 +122,21 @@ func (pr *process) contradicts(c *queue.Claim) bool {
 	if pr.generation != c.Generation {
 		return pr.online
 	}
-	return c.Nonce != "" && c.Nonce != pr.nonce && slices.Contains(pr.superseded, c.Nonce)
+	return pr.ended(c) >= 0
+}
+
+// ended gives the index of a hello's process among those that were superseded; -1 = it wasn't.
+func (pr *process) ended(c *queue.Claim) int {
+	if pr.generation != c.Generation || c.Nonce == "" || c.Nonce == pr.nonce {
+		return -1
+	}
+	return slices.IndexFunc(pr.superseded, func(e ended) bool { return e.Nonce == c.Nonce })
+}
+
+// superseding tells whether a hello may just have been late: another process has come since, and not long ago.
+func (pr *process) superseding(c *queue.Claim, now time.Time) bool {
+	i := pr.ended(c)
+	return i >= 0 && now.Sub(time.UnixMilli(pr.superseded[i].At)) < queue.HelloTransit
 }
 
 // hello judges all that is in flight, and all that the host says to have.
@@ -237,7 +261,7 @@ func (t *tx) own(c *queue.Claim, p *peer, prior process) error {
 	if prior.generation == c.Generation {
 		list := prior.superseded
 		if prior.nonce != c.Nonce && prior.nonce != "" {
-			list = append(list, prior.nonce)
+			list = append(list, ended{prior.nonce, t.now.UnixMilli()})
 		}
 		list = list[max(0, len(list)-maxSuperseded):]
 		if len(list) > 0 {

@@ -25,7 +25,12 @@ local function one(c, h, at)
   end
   local twice = online and e[E_GEN] ~= generation
   if nonce ~= '' and e[E_GEN] == generation then
-    for _, past in ipairs(e[E_PAST]) do twice = twice or past == nonce end
+    for i = 1, #e[E_PAST], 2 do
+      if e[E_PAST][i] == nonce then
+        if now - (tonumber(e[E_PAST][i + 1]) or 0) < TRANSIT then return { 'fail', 'superseded', 'another process of it has come since' } end
+        twice = true
+      end
+    end
   end
   h.changed, h.recheck = true, true
   if twice then
@@ -37,8 +42,11 @@ local function one(c, h, at)
   if e[E_GEN] ~= generation then
     e[E_PAST] = {}
   elseif nonce ~= '' and e[E_NONCE] ~= '' and e[E_NONCE] ~= nonce then
-    table.insert(e[E_PAST], e[E_NONCE])
-    if #e[E_PAST] > 16 then table.remove(e[E_PAST], 1) end
+    push(e[E_PAST], e[E_NONCE], now)
+    if #e[E_PAST] > 32 then
+      table.remove(e[E_PAST], 1)
+      table.remove(e[E_PAST], 1)
+    end
   end
   local before = o[O_ACTIVE] == 1 and o[O_GATEWAY] or ''
   if o[O_GATEWAY] ~= '' and o[O_GATEWAY] ~= gateway then

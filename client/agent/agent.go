@@ -33,6 +33,7 @@ type Agent struct {
 	kept     []kept                // settled, output still there; oldest first
 	unacked  int64                 // bytes of events on the way
 	after    int64                 // number of the last message
+	asked    time.Time             // when the first hello since the last welcome was composed; zero = there is none
 	lastTurn *execution            // that Pull served last
 	timer    *time.Timer           // nil = nothing is due
 	dueAt    time.Time
@@ -111,8 +112,8 @@ func (a *Agent) Close() error {
 	return errors.Join(append(errs, a.journal.close())...)
 }
 
-// Hello implements client.Peer. It names what is in hand, and what was settled
-// not long ago: a store that has lost its last writes asks for that again.
+// Hello implements client.Peer. It names what is in hand, and then what is settled and kept, the newest first, as
+// far as a hello may: a store that has lost its last writes asks for that again.
 func (a *Agent) Hello() wire.Hello {
 	// Before what is in hand is read: what is journalled later is not proven absent by this hello.
 	position := a.journal.position()
@@ -126,18 +127,31 @@ func (a *Agent) Hello() wire.Hello {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	h.After = a.after
-	for _, e := range a.order[:min(len(a.order), wire.MaxInHand)] {
-		h.Executions = append(h.Executions, wire.InHand{Execution: e.id, Token: e.token, Seq: e.top()})
+	if a.asked.IsZero() {
+		a.asked = time.Now()
+	}
+	size := 0
+	name := func(id, token string, seq int64) bool {
+		size += beside + len(id) + len(token)
+		if len(h.Executions) == wire.MaxInHand || size > helloRoom {
+			return false
+		}
+		h.Executions = append(h.Executions, wire.InHand{Execution: id, Token: token, Seq: seq})
+		return true
+	}
+	for _, over := range []bool{false, true} {
+		for _, e := range a.order {
+			if (e.phase == ended) == over && !name(e.id, e.token, e.top()) && e.entry.Position > 0 {
+				h.Position = min(h.Position, e.entry.Position-1) // what can't be named isn't gone
+			}
+		}
 	}
 	for _, k := range slices.Backward(a.kept) {
-		if len(h.Executions) >= min(len(a.order)+maxRemembered, wire.MaxInHand) {
-			break
-		}
 		if a.execs[k.id] != nil { // taken in hand again; a hello names nothing twice
 			continue
 		}
-		if entry, ok := a.journal.get(k.id); ok && entry.Ended != nil {
-			h.Executions = append(h.Executions, wire.InHand{Execution: k.id, Token: entry.Token, Seq: entry.Ended.Seq})
+		if entry, ok := a.journal.get(k.id); ok && entry.Ended != nil && !name(k.id, entry.Token, entry.Ended.Seq) {
+			break
 		}
 	}
 	return h

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rexgate/rexgate/client/runner"
+	"github.com/rexgate/rexgate/session/wire"
 )
 
 // Config is what an agent needs. Dir and Runner are required.
@@ -53,8 +54,10 @@ const (
 	maxScript = 1 << 20
 	// maxPending bounds the jobs that wait for a slot which the store believes to be free.
 	maxPending = 16
-	// maxRemembered bounds the settled executions that a hello names.
-	maxRemembered = 32
+	// helloRoom is what a hello's names of executions may take of its frame, in bytes; facts and slots take the rest. beside
+	// is what one takes at most besides its id and token.
+	helloRoom = wire.MaxFrame - 16<<10
+	beside    = 51
 )
 
 func (c Config) withDefaults() Config {

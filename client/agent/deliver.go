@@ -35,6 +35,8 @@ func (a *Agent) welcome(w *wire.Welcome) {
 	a.clock.learn(w.Time)
 	a.after = w.N
 	a.pending = nil // what the session before held comes again
+	asked := a.asked
+	a.asked = time.Time{}
 	for _, e := range a.order {
 		a.rewindLocked(e, e.acked)
 		e.stallWait = 0
@@ -42,13 +44,13 @@ func (a *Agent) welcome(w *wire.Welcome) {
 	}
 	a.mu.Unlock()
 	for i := range w.Executions {
-		a.resume(&w.Executions[i])
+		a.resume(&w.Executions[i], asked)
 	}
 	signal(a.wake)
 }
 
-// resume goes on with an execution as the store sees it.
-func (a *Agent) resume(r *wire.Resume) {
+// resume goes on with an execution as the store sees it, which was asked for that by a hello.
+func (a *Agent) resume(r *wire.Resume, asked time.Time) {
 	a.mu.Lock()
 	e := a.execs[r.Execution]
 	if e == nil {
@@ -57,6 +59,7 @@ func (a *Agent) resume(r *wire.Resume) {
 		return
 	}
 	fix := e.fixLocked(r.Stored)
+	e.asked = asked
 	if r.Verdict != wire.VerdictForget {
 		a.rewindLocked(e, r.Stored)
 	}
@@ -144,6 +147,9 @@ func (a *Agent) verdictLocked(e *execution, v wire.Verdict, reason string) (act 
 	switch v {
 	case wire.VerdictGo:
 		e.goAhead = true
+		if e.asked.IsZero() {
+			e.asked = time.Now()
+		}
 		if e.forget && !e.drop && e.phase == waiting {
 			e.forget = false // that was for the token before, whose acceptance was on the way too
 		}
@@ -230,7 +236,8 @@ func (a *Agent) renewLocked(e *execution, token string) {
 	if e.token == token {
 		return
 	}
-	e.token, e.forget, e.unread, e.goAhead = token, false, true, false
+	e.token, e.forget, e.unread = token, false, true
+	e.goAhead, e.asked = false, time.Time{}
 	a.rewindLocked(e, 0)
 }
 

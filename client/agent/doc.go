@@ -19,7 +19,8 @@
 // # What it holds to
 //
 //   - Nothing is started without a journalled acceptance, a go that came after it, and
-//     a start mark on disk. A mark without a trace of the script is reported as
+//     a start mark on disk. A go that is old by then isn't used: the store is asked
+//     again. A mark without a trace of the script is reported as
 //     lost, never started again. What can't be found out now is evidence of nothing: it is asked again.
 //   - A record of what was started is kept until the gateway's time passes
 //     deliver_until. A job that is delivered again meanwhile has its events sent again.

@@ -33,6 +33,7 @@ type execution struct {
 	proc  runner.Process
 
 	goAhead bool           // the store said go
+	asked   time.Time      // when the oldest question that this can be the answer to was put; zero = there is none
 	forget  bool           // it said forget: nothing is sent any more
 	drop    bool           // and that the output is of no use; else it may be delivered again
 	stop    *time.Duration // cancel, with this grace

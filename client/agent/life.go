@@ -15,6 +15,27 @@ import (
 // retryAfter is the pause before the disk, or a supervisor, is tried again.
 const retryAfter = 2 * time.Second
 
+// goFor is how long a go is good for, from when it was asked for. The store gives up an execution that is silent for its
+// run_timeout, its grace and 5 minutes more from its acceptance on, so that the answer to that can't be out of date sooner. A
+// go that waited for the disk, or in a machine that was stopped, may be: the script would be started beside its
+// re-run. One that was asked for again may come late in that time, but is used at once: the disk has just been written.
+const goFor = 2 * time.Minute
+
+// age is how long ago t was, by the clock that says more: one stands still while the machine is suspended, the
+// other may be set back. One that is set ahead costs a question.
+func age(t, now time.Time) time.Duration { return max(now.Sub(t), now.Round(0).Sub(t.Round(0))) }
+
+// staleLocked tells whether a go is too old to start a script on, and has the store asked again then.
+func (a *Agent) staleLocked(e *execution) bool {
+	if !e.goAhead || age(e.asked, time.Now()) < goFor {
+		return false
+	}
+	a.cfg.Log.Warn("the store's go is too old to start a script on; it is asked again", "execution", e.id)
+	e.goAhead, e.asked = false, time.Time{}
+	a.rewindLocked(e, 0) // accepted is sent again
+	return true
+}
+
 // begin takes a delivered job from its start; the goroutine of an execution.
 func (a *Agent) begin(e *execution, job *wire.Job) {
 	script, err := a.script(job)
@@ -200,7 +221,7 @@ func (a *Agent) start(e *execution) {
 		return
 	}
 	a.mu.Lock()
-	halt := !e.goAhead || e.forget || e.stop != nil
+	halt := a.staleLocked(e) || !e.goAhead || e.forget || e.stop != nil
 	if halt {
 		e.room, was.Token = 0, e.token
 	} else {

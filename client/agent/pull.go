@@ -116,6 +116,9 @@ func (a *Agent) serve(e *execution, b *budget) bool {
 		if g, ok := ev.(*wire.Gap); ok {
 			seq = g.Through
 		}
+		if seq == 1 && e.asked.IsZero() {
+			e.asked = time.Now()
+		}
 		e.sent, e.unread = seq, false
 		e.out = append(e.out, given{seq, size})
 		a.unacked += size

@@ -193,7 +193,7 @@ func TestTurns(t *testing.T) {
 		synctest.Wait()
 		g.cut()
 		for id := range g.jobs {
-			g.agent.resume(&wire.Resume{Execution: id, Stored: g.jobs[id].Stored, Verdict: wire.VerdictGo})
+			g.agent.resume(&wire.Resume{Execution: id, Stored: g.jobs[id].Stored, Verdict: wire.VerdictGo}, time.Now())
 		}
 		var got []string
 		for range 16 {
@@ -258,7 +258,7 @@ func TestClock(t *testing.T) {
 		g.connect()
 		synctest.Wait()
 		g.agent.Deliver(&wire.Welcome{Session: 5, Time: time.Now().Add(time.Hour).UnixMilli()})
-		g.agent.resume(&wire.Resume{Execution: id})
+		g.agent.resume(&wire.Resume{Execution: id}, time.Now())
 		events, err := g.agent.Pull(context.Background(), 1<<20, true)
 		if err != nil || len(events) == 0 {
 			t.Fatal(events, err)

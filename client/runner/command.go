@@ -47,21 +47,21 @@ func interpreter(script []byte, file string) ([]string, error) {
 	return []string{name, arg, file}, nil
 }
 
-// environment is what a script gets: little, and then the job's own.
+// environment is what a script gets: little, and then the job's own. By executionVar the script's processes are found.
 func environment(spec Spec, acc Account) []string {
 	env := map[string]string{
-		"PATH":       searchPath,
-		"HOME":       acc.Home,
-		"USER":       acc.Name,
-		"LOGNAME":    acc.Name,
-		"SHELL":      acc.Shell,
-		"LANG":       "C.UTF-8",
-		executionVar: spec.Execution,
+		"PATH":    searchPath,
+		"HOME":    acc.Home,
+		"USER":    acc.Name,
+		"LOGNAME": acc.Name,
+		"SHELL":   acc.Shell,
+		"LANG":    "C.UTF-8",
 	}
 	if lang := os.Getenv("LANG"); lang != "" {
 		env["LANG"] = lang
 	}
 	maps.Copy(env, spec.Env)
+	env[executionVar] = spec.Execution
 	list := make([]string, 0, len(env))
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		list = append(list, k+"="+env[k])

@@ -91,14 +91,14 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("REXAGENT_SECRET", "agent's own")
 	t.Setenv("LANG", "C.UTF-8")
 	s := spec("#!/bin/sh\nexec /usr/bin/env\n")
-	s.Env = map[string]string{"GREETING": "hello world\nbye", "PATH": "/usr/bin:/bin"}
+	s.Env = map[string]string{"GREETING": "hello world\nbye", "PATH": "/usr/bin:/bin", executionVar: "another.host"}
 	_, out, _ := run(t, s)
 	for _, want := range []string{"GREETING=hello world\nbye\n", "PATH=/usr/bin:/bin\n", "LANG=C.UTF-8\n", "HOME=", "USER=", "LOGNAME=", "SHELL=/", "REXGATE_EXECUTION=job.host\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in %q", want, out)
 		}
 	}
-	for _, no := range []string{"REXAGENT", "GOMAXPROCS", "GOCACHE"} {
+	for _, no := range []string{"REXAGENT", "GOMAXPROCS", "GOCACHE", "another.host"} {
 		if strings.Contains(out, no) {
 			t.Errorf("%q in %q", no, out)
 		}

@@ -65,9 +65,9 @@ func TestRefusals(t *testing.T) {
 // TestCopiedState: a state directory that another machine's agent has used is refused.
 func TestCopiedState(t *testing.T) {
 	t.Parallel()
-	here := machineID()
-	if here == "" {
-		clienttest.Lacking(t, "tell machines apart: there is no /etc/machine-id")
+	here, err := machineID("/")
+	if err != nil {
+		clienttest.Lacking(t, "tell machines apart: "+err.Error())
 	}
 	s := newSite(t)
 	state := s.enrol("h")
@@ -90,6 +90,32 @@ func TestCopiedState(t *testing.T) {
 	p := s.run(state)
 	if code := p.ended(); code != program.ExitFailed || !strings.Contains(p.err.String(), "another machine") {
 		t.Errorf("status %d: %s", code, p.err.String())
+	}
+}
+
+// TestMachineID: the second place is looked at if there is nothing of use in the first.
+func TestMachineID(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ etc, dbus, want string }{
+		{"one\n", "two\n", "one"}, {"", "two\n", "two"}, {"\n", "two\n", "two"}, {"uninitialized\n", "two\n", "two"},
+		{"uninitialized\n", "", ""}, {"", "", ""},
+	} {
+		root := t.TempDir()
+		for file, text := range map[string]string{"etc/machine-id": c.etc, "var/lib/dbus/machine-id": c.dbus} {
+			path := filepath.Join(root, file)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if text == "" {
+				continue
+			}
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if id, err := machineID(root); id != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%+v: %q, %v", c, id, err)
+		}
 	}
 }
 

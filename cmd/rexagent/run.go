@@ -102,13 +102,14 @@ func (c *runConfig) run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	machine, noMachine := machineID("/")
 	scripts := runner.New()
 	cgroups, noCgroups := runner.OwnCgroups(filepath.Join(c.stateDir, "x"))
 	scripts.Cgroups = cgroups
 	a, err := agent.New(agent.Config{
 		Dir: c.stateDir, Runner: scripts, Fetch: link.Script,
 		Policy: agent.UserPolicy{AllowRoot: c.allowRoot}, Slots: slots,
-		Version: program.Version(version), BootID: boot, MachineID: machineID(), Facts: facts,
+		Version: program.Version(version), BootID: boot, MachineID: machine, Facts: facts,
 		Keep: c.keep, EndAll: c.endAll, Log: log,
 	})
 	if err != nil {
@@ -117,6 +118,9 @@ func (c *runConfig) run(ctx context.Context, log *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, a.Close()) }()
 	if os.Geteuid() == 0 && !c.allowRoot {
 		log.Warn("jobs that name no user will be rejected: this agent runs as root, and --allow-root isn't set")
+	}
+	if noMachine != nil {
+		log.Warn("this machine has no id: if the state directory is copied to another machine, that isn't noticed there", "why", noMachine)
 	}
 	defer func() {
 		if ctx.Err() != nil {
@@ -154,12 +158,22 @@ func (c *runConfig) lanes() (map[string]int, error) {
 	return slots, nil
 }
 
-// machineID tells this machine from a copy of its state directory; "" where the
-// system has none.
-func machineID() string {
-	b, err := os.ReadFile("/etc/machine-id")
-	if err != nil {
-		return ""
+// machineID tells this machine from another with a copy of its state directory, by the first id that is kept under
+// root; "" and why if there is none.
+func machineID(root string) (id string, err error) {
+	var why []string
+	for _, file := range []string{"etc/machine-id", "var/lib/dbus/machine-id"} { // of systemd, and of systems without
+		file = filepath.Join(root, file)
+		b, err := os.ReadFile(file)
+		id := strings.TrimSpace(string(b))
+		switch {
+		case err != nil:
+			why = append(why, err.Error())
+		case id == "" || id == "uninitialized": // an image before its first boot
+			why = append(why, file+" has none yet")
+		default:
+			return id, nil
+		}
 	}
-	return strings.TrimSpace(string(b))
+	return "", errors.New(strings.Join(why, "; "))
 }

@@ -10,7 +10,7 @@ type Situation struct {
 	Execution Execution
 	Host      Host // only the id if it was deleted
 	// Flying is how many executions of its lane the host has in flight, without this one. Held is the one of them that
-	// was leased first: what a queued one waits for while no slot is free.
+	// was leased first: what a queued one waits for while no slot is free. There is none if their records were lost.
 	Flying int
 	Held   Blocker
 	// Ahead is how many executions of its lane that may be leased now (Held.Deliverable) would be delivered before it, counted
@@ -42,7 +42,7 @@ const (
 	WaitNeverSeen WaitCode = "never_seen"   // the host never connected: Since it was enrolled
 	WaitOffline   WaitCode = "offline"      // Since
 	WaitNoSlots   WaitCode = "no_slots"     // the agent takes none from this lane
-	WaitLane      WaitCode = "lane"         // no free slot: Behind, Since, Ahead
+	WaitLane      WaitCode = "lane"         // no free slot: Behind and Since, if known; Ahead
 	WaitAhead     WaitCode = "ahead"        // others come first: Behind, Ahead
 	WaitPoll      WaitCode = "poll"         // Until: the next poll is due
 	WaitDelivery  WaitCode = "delivery"     // about to be delivered
@@ -115,6 +115,9 @@ func (s *Situation) whyQueued(j *JobStatus, now time.Time) Wait {
 		return Wait{Code: WaitNoSlots, Text: fmt.Sprintf("The host's agent takes nothing from %s: it has no slots for it.", lane)}
 	case s.Flying >= slots:
 		text := fmt.Sprintf("Behind job %s in %s, %s since %s", s.Held.Job, lane, s.Held.State, clock(s.Held.Since))
+		if s.Held.Job == "" {
+			text = fmt.Sprintf("Behind an execution in %s whose record was lost", lane)
+		}
 		if s.Ahead > 0 {
 			text += fmt.Sprintf(", and %s before it in the queue", count(s.Ahead))
 		}

@@ -38,6 +38,7 @@ func TestWhy(t *testing.T) {
 	flying := func(s *Situation) {
 		s.Flying, s.Held = 1, Blocker{"job-0", Running, testNow.Add(-time.Minute)}
 	}
+	lost := func(s *Situation) { s.Held = Blocker{} }
 	ahead := func(n int) func(*Situation) {
 		return func(s *Situation) { s.Ahead, s.First = n, Blocker{"job-0", Queued, testNow.Add(-time.Minute)} }
 	}
@@ -74,6 +75,9 @@ func TestWhy(t *testing.T) {
 			"Behind job job-0 in lane default, running since 2023-11-14 22:12:20 UTC."},
 		{WaitLane, situationOf(Queued, flying, ahead(4)), active, Wait{Since: testNow.Add(-time.Minute), Behind: "job-0", Ahead: 4},
 			"Behind job job-0 in lane default, running since 2023-11-14 22:12:20 UTC, and 4 before it in the queue."},
+		{WaitLane, situationOf(Queued, flying, lost), active, Wait{}, "Behind an execution in lane default whose record was lost."},
+		{WaitLane, situationOf(Queued, flying, lost, ahead(4)), active, Wait{Ahead: 4},
+			"Behind an execution in lane default whose record was lost, and 4 before it in the queue."},
 		{WaitAhead, situationOf(Queued, ahead(1)), active, Wait{Behind: "job-0", Ahead: 1}, "Job job-0 comes first in lane default."},
 		{WaitAhead, situationOf(Queued, slots(2), flying, ahead(MaxAhead)), active, Wait{Behind: "job-0", Ahead: MaxAhead},
 			"1000 or more jobs come first in lane default, beginning with job job-0."},

@@ -112,6 +112,9 @@ func (s *Store) verifyJob(ctx context.Context, id queue.JobID) (repairs []string
 				continue
 			}
 			targets, err := s.partTargets(ctx, info, p)
+			if queue.CodeOf(err) == queue.NotFound {
+				return repairs, nil // as above
+			}
 			if err != nil {
 				return repairs, err
 			}

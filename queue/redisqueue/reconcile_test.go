@@ -52,7 +52,7 @@ func (b *shop) change(key, name string, fn func(r row) row) {
 	b.must(b.s.rdb.HSet(b.ctx, key, name, repack(fn(r))).Err())
 }
 
-// everything tells what is stored, but for scores, of which those of leases move with the clock.
+// everything tells what is stored, but for the scores of leases, which move with the clock.
 func (b *shop) everything() map[string]string {
 	b.t.Helper()
 	all := make(map[string]string)
@@ -74,10 +74,14 @@ func (b *shop) everything() map[string]string {
 				all[key+" "+name] = v
 			}
 		case "zset":
-			members, err := b.s.rdb.ZRange(b.ctx, key, 0, -1).Result()
+			members, err := b.s.rdb.ZRangeWithScores(b.ctx, key, 0, -1).Result()
 			b.must(err)
 			for _, m := range members {
-				all[key+" "+m] = ""
+				score := ""
+				if strings.HasSuffix(key, ":expiry") || strings.HasSuffix(key, ":delayed") {
+					score = fmt.Sprint(m.Score)
+				}
+				all[key+" "+m.Member.(string)] = score
 			}
 		}
 	}
@@ -171,6 +175,8 @@ func TestReconcileRepairs(t *testing.T) {
 		{"left in expiry", add(k.part(p, "expiry"), field(host, older))},
 		{"missing in delayed", drop(k.part(p, "delayed"), field(host, delayed))},
 		{"left in delayed", add(k.part(p, "delayed"), field(host, queued))},
+		{"was in expiry at 100000000000000000", add(k.part(p, "expiry"), field(host, queued))},
+		{"was in delayed at 100000000000000000", add(k.part(p, "delayed"), field(host, delayed))},
 		{"missing in ready", drop(k.part(p, "ready"), "gw\x00"+string(host))},
 		{"left in ready", add(k.part(po, "ready"), "gw\x00"+string(other.Host))},
 		{"in no slot", flying(po, other.Host)},
@@ -233,5 +239,68 @@ func TestReconcileRepairs(t *testing.T) {
 	}
 	if x, err := b.s.Execution(b.ctx, delayed, host); err != nil || x.State != queue.Lost {
 		t.Errorf("what lost its record is %v, %v", x.State, err)
+	}
+}
+
+// What is being erased is left alone: a record that is gone isn't lost.
+func TestReconcileBesideRetention(t *testing.T) {
+	b := newShop(t, 300)
+	byPart := make(map[int][]queue.Target)
+	p := -1
+	for _, target := range b.targets {
+		at := partition(target.Host)
+		if byPart[at] = append(byPart[at], target); len(byPart[at]) == 3 && p < 0 {
+			p = at
+		}
+	}
+	if p < 0 {
+		t.Fatal("no partition has three hosts")
+	}
+	id := b.released(func(j *queue.Job) { j.Spec.SupersedeKey = "k" }, byPart[p]...)
+	_, err := b.s.Cancel(b.ctx, id, nil, "bob")
+	b.must(err)
+	if repairs, err := b.s.Reconcile(b.ctx, 10); len(repairs) != 0 || err != nil {
+		t.Fatalf("before: %q, %v", repairs, err)
+	}
+	// What Reconcile has read before retention takes the job, and asks for after that has begun.
+	info, err := b.s.known(b.ctx, id)
+	b.must(err)
+	targets, err := b.s.partTargets(b.ctx, info, p)
+	b.must(err)
+	if gone, err := b.s.remove(b.ctx, id, "record"); !gone || err != nil {
+		t.Fatalf("remove: %v, %v", gone, err)
+	}
+	for range len(targets) - 1 {
+		if done, err := (&sweep{s: b.s, left: 1}).erasePart(b.ctx, info, p, info.job.CreatedAt.UnixMicro(), "record"); done || err != nil {
+			t.Fatalf("one step of erasing: %v, %v", done, err)
+		}
+		calls := []*call{b.s.verifyCall(id, p, targets, 0), b.s.verifyCall(id, p, nil, 0)}
+		b.must(b.s.runAll(b.ctx, calls))
+		for _, c := range calls {
+			if lines := c.val.([]any); len(lines) != 0 {
+				t.Errorf("of what is being erased: %q", lines)
+			}
+		}
+	}
+	b.sweep(queue.Retention{RecordAge: time.Hour})
+	for _, left := range b.traces(id) {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// Retention may remove the newest job of a key before older ones: nothing is wrong then.
+func TestReconcileAfterNewestRemoved(t *testing.T) {
+	b := newShop(t, 1)
+	keyed := func(j *queue.Job) { j.Spec.SupersedeKey = "k" }
+	b.released(keyed, b.targets...)
+	newer := b.released(keyed, b.targets...)
+	_, err := b.s.Cancel(b.ctx, newer, nil, "bob")
+	b.must(err)
+	if gone, err := b.s.remove(b.ctx, newer, "record"); !gone || err != nil {
+		t.Fatalf("remove: %v, %v", gone, err)
+	}
+	b.sweep(queue.Retention{})
+	if repairs, err := b.s.Reconcile(b.ctx, 10); len(repairs) != 0 || err != nil {
+		t.Errorf("%q, %v", repairs, err)
 	}
 }

@@ -3,10 +3,10 @@
 --
 -- KEYS: 7.. q:<host> of each target given
 -- ARGV: 2 job, then index, host, incarnation of each target; without targets: the counters
--- Returns: a line for each difference
+-- Returns: a line for each difference; none of a job that is being erased here, of which records may be missing
 
 local lines, j = {}, job(ARGV[2])
-if not j then return lines end
+if not j or read('e' .. j.id) then return lines end
 local function say(text) lines[#lines + 1] = text end
 
 if #ARGV == 2 then
@@ -26,11 +26,15 @@ if #ARGV == 2 then
   return lines
 end
 
--- An entry that should or shouldn't be in a zset: adds and drops are finish()'s.
-local function hold(key, label, name, want, score, who, adds, drops)
+-- An entry that should or shouldn't be in a zset: adds and drops are finish()'s. exact if its score follows from the
+-- record alone: that of a lease counts in service time from its last news.
+local function hold(key, label, name, want, score, exact, who, adds, drops)
   local have = call('ZSCORE', key, name)
   if want and not have then
     say(who .. ': was missing in ' .. label)
+    push(adds, text_of(score), name)
+  elseif want and exact and tonumber(have) ~= score then
+    say(who .. ': was in ' .. label .. ' at ' .. text_of(tonumber(have)) .. ', it is ' .. text_of(score))
     push(adds, text_of(score), name)
   elseif have and not want then
     say(who .. ': was left in ' .. label)
@@ -51,7 +55,7 @@ local function slot(h, id, lane, want)
 end
 
 -- What the host remembers as the newest job of this one's scope is to be one that was released there, and as new as this one,
--- if that was.
+-- if that was. Nothing is remembered once the newest was removed: only what still waits tells that none can have been.
 local function newest(h, x)
   local function released(f) return f[RELEASED] ~= 0 or f[REASON] == WHY_OFFLINE end
   local field = h.id .. '/' .. scope_of(j)
@@ -64,7 +68,8 @@ local function newest(h, x)
       return
     end
   end
-  if own and (not have or before(have, own)) then
+  local waits = own and (x.f[STATE] == 'q' or x.f[STATE] == 'l' and x.f[CANCELLED] == 0)
+  if own and (have and before(have, own) or not have and waits) then
     say(h.id .. ': was missing as the newest of its scope')
     push(d_set, field, own)
   end
@@ -104,9 +109,9 @@ for i = 3, #ARGV, 3 do
     end
     slot(h, j.id, j.s[S_LANE], FLIES[state])
     local deadline = service_now() + (state == 'l' and LEASE_TTL or j.s[S_SILENCE])
-    hold(K_LEASE, 'lease', x.key, FLIES[state], deadline, h.id, leases, unleases)
-    hold(K_EXPIRY, 'expiry', x.key, state == 'q', f[UNTIL], h.id, expiries, unexpiries)
-    hold(K_DELAYED, 'delayed', x.key, state == 'q' and f[WAIT] == 1, j.s[S_NOTBEFORE], h.id, delays, undelays)
+    hold(K_LEASE, 'lease', x.key, FLIES[state], deadline, false, h.id, leases, unleases)
+    hold(K_EXPIRY, 'expiry', x.key, state == 'q', f[UNTIL], true, h.id, expiries, unexpiries)
+    hold(K_DELAYED, 'delayed', x.key, state == 'q' and f[WAIT] == 1, j.s[S_NOTBEFORE], true, h.id, delays, undelays)
   end
   if scope_of(j) ~= '' then newest(h, x) end
   local o = h.o

@@ -57,7 +57,8 @@ type Config struct {
 	// Writes bounds the turns that write at once, beyond which store calls wait;
 	// 1024.
 	Writes int
-	// MaxSessions bounds the attached sockets; 200,000.
+	// MaxSessions bounds the attached sockets; 200,000. As many more may have gone and wait for
+	// the store to be told so.
 	MaxSessions int
 	// CreditPool is what sessions may be lent beyond wire.IdleCredit, all
 	// together, in bytes; 64 MiB. MaxCredit is the most for one; 256 KiB.

@@ -38,6 +38,8 @@
 //   - While the store is away, sessions stay; their turns are parked and tried
 //     again with backoff, a few at first. Nothing is lost: what isn't acknowledged is with
 //     the host, what isn't delivered is in the store.
+//   - Sessions are bounded, those included that have gone and wait: who leaves without a welcome leaves
+//     the line of parked ones at once; a claimed one stays in it until it could be released.
 //   - A connection that doesn't read holds no store work up: a turn writes
 //     outside of the bound on store calls.
 //   - Hints may be lost: the store's ready set is read every 15 to 30 s.

@@ -64,6 +64,7 @@ type Hub struct {
 	mu       sync.Mutex // guards the following, and the fields of Session that say so
 	hosts    map[queue.HostID]*host
 	attached []*Session // in no order
+	held     int        // sessions that are attached, or that have gone and not had their last turn
 	watches  int
 	draining bool
 	within   time.Duration // of the drain
@@ -175,7 +176,7 @@ func (h *Hub) Attach(peer Peer, conn Conn) (*Session, error) {
 		h.mu.Unlock()
 		return nil, ErrDraining
 	}
-	if len(h.attached) >= h.cfg.MaxSessions {
+	if len(h.attached) >= h.cfg.MaxSessions || h.held >= 2*h.cfg.MaxSessions {
 		h.mu.Unlock()
 		return nil, ErrFull
 	}
@@ -188,6 +189,7 @@ func (h *Hub) Attach(peer Peer, conn Conn) (*Session, error) {
 	h.attached = append(h.attached, s)
 	s.place = len(h.attached)
 	surplus := at.surplus()
+	h.held++
 	h.wg.Add(1)
 	h.mu.Unlock()
 	h.count.attached.Add(1)
@@ -214,12 +216,13 @@ func (at *host) surplus() *Session {
 	return oldest
 }
 
-// detach takes s off the books.
-func (h *Hub) detach(s *Session) {
+// detach takes s off the books, and tells whether it had claimed its host.
+func (h *Hub) detach(s *Session) (claimed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	claimed = s.epoch != 0
 	if s.place == 0 {
-		return
+		return claimed
 	}
 	last := len(h.attached) - 1
 	moved := h.attached[last]
@@ -242,6 +245,7 @@ func (h *Hub) detach(s *Session) {
 	if h.draining && len(h.attached) == 0 {
 		h.closeEmpty()
 	}
+	return claimed
 }
 
 func (h *Hub) tidy(id queue.HostID, at *host) {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,30 +16,49 @@ const (
 
 // parking keeps the sessions whose turns the store didn't take. They are tried
 // again a few at a time: more and faster while that succeeds, one and slower while
-// it doesn't. A store of which a part is away thus costs its other hosts nothing.
+// it doesn't. A store of which a part is away thus costs its other hosts nothing. Who
+// goes without having been welcomed leaves the line at once: hosts that come, wait and give up
+// would else fill it for as long as the store is away.
 type parking struct {
 	some chan struct{} // has a value when there may be sessions
 
-	mu    sync.Mutex // guards the following
+	mu    sync.Mutex // guards the following, and Session.spot
 	line  []*Session
+	taken int   // ever, from the front of the line
 	total int64 // ever parked
 	away  bool  // the store was last seen away
 }
 
-func (p *parking) add(h *Hub, s *Session, err error) {
+// add puts a session in line, and tells whether the store had been there until now.
+func (p *parking) add(s *Session) (first bool) {
 	p.mu.Lock()
 	p.line = append(p.line, s)
+	s.spot = p.taken + len(p.line)
 	p.total++
-	first := !p.away
+	first = !p.away
 	p.away = true
 	p.mu.Unlock()
-	if first {
-		h.cfg.Log.Warn("store does not answer; sessions wait", "host", s.peer, "err", err)
-	}
 	select {
 	case p.some <- struct{}{}:
 	default:
 	}
+	return first
+}
+
+// remove takes a session out of the line, and tells whether it was there. Then the caller has
+// its turn. The last in line gets its spot.
+func (p *parking) remove(s *Session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.spot == 0 {
+		return false
+	}
+	last := len(p.line) - 1
+	moved := p.line[last]
+	p.line[s.spot-p.taken-1], moved.spot = moved, s.spot
+	p.line[last], p.line = nil, p.line[:last]
+	s.spot = 0
+	return true
 }
 
 // take gives up to n sessions, all if n < 0.
@@ -48,8 +68,12 @@ func (p *parking) take(n int) []*Session {
 	if n < 0 || n > len(p.line) {
 		n = len(p.line)
 	}
-	all := p.line[:n:n]
+	all := slices.Clone(p.line[:n])
+	for i, s := range all {
+		s.spot, p.line[i] = 0, nil
+	}
 	p.line = p.line[n:]
+	p.taken += n
 	if len(p.line) == 0 {
 		p.line = nil
 	}
@@ -71,7 +95,7 @@ func (p *parking) back(h *Hub) {
 	}
 	p.mu.Unlock()
 	if back {
-		h.cfg.Log.Info("store answers again; no session waits")
+		h.cfg.Log.Info("no session waits for the store any more")
 	}
 }
 

@@ -26,6 +26,8 @@ type Session struct {
 	place   int      // in Hub.attached, from 1; 0 = detached
 	epoch   int64    // of the store's session, 0 before the claim; written by turns only, so that they may read it freely
 
+	spot int // parking.mu guards it: where it is in that line, see there; 0 = not in it
+
 	// Only turns use the following.
 	after      int64 // number of the last message written
 	generation string
@@ -237,20 +239,25 @@ func (s *Session) End(code wire.CloseCode, reason string) {
 }
 
 // Detach says that the connection has ended, and nothing will be received any
-// more. What has come is still recorded, and the session released, by turns.
+// more. What has come is still recorded, and the session released, by turns; a session
+// that never had its welcome has neither to do.
 func (s *Session) Detach() {
-	s.hub.detach(s)
+	claimed := s.hub.detach(s)
 	s.mu.Lock()
 	if s.gone {
 		s.mu.Unlock()
 		return
 	}
 	s.gone, s.ending = true, true
-	s.hub.credit.giveBack(s.limit - wire.IdleCredit)
-	s.limit, s.granted = wire.IdleCredit, wire.IdleCredit
+	if !claimed {
+		s.inbox = nil // nobody is there to be welcomed
+	}
 	due := s.due()
 	s.mu.Unlock()
-	if due {
+	switch {
+	case due:
 		s.hub.turns.enqueue(s.hub, s)
+	case !claimed && s.hub.parked.remove(s):
+		s.hub.reap(s) // it has nothing for the store
 	}
 }

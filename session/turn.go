@@ -238,11 +238,22 @@ func (h *Hub) fail(s *Session, b *batch, err error) (parked bool) {
 	}
 	h.count.storeErrors.Add(1)
 	s.mu.Lock()
+	if s.gone && s.epoch == 0 { // meanwhile: Detach has not found it in line
+		s.mu.Unlock()
+		return false
+	}
 	s.inbox = append(b.msgs[:len(b.msgs):len(b.msgs)], s.inbox...)
 	s.look = s.look || b.look
+	first := h.parked.add(s)
 	s.mu.Unlock()
-	h.parked.add(h, s, err)
+	if first {
+		h.logAway(s, err)
+	}
 	return true
+}
+
+func (h *Hub) logAway(s *Session, err error) {
+	h.cfg.Log.Warn("store does not answer; sessions wait", "host", s.peer, "err", err)
 }
 
 // closeFor tells with which code an error of the store ends a session; 0 = try
@@ -267,18 +278,25 @@ func closeFor(err error) (wire.CloseCode, string) {
 func (h *Hub) reap(s *Session) {
 	s.mu.Lock()
 	release := s.epoch != 0 && !s.stale
+	h.credit.giveBack(s.limit - wire.IdleCredit) // not before: what came on it was kept
+	s.limit, s.granted = wire.IdleCredit, wire.IdleCredit
 	s.mu.Unlock()
 	if release && !h.replaced(s) && h.calls.Err() == nil {
 		err := h.store.Release(h.deadlines.get(), s.peer, s.epoch)
 		if err != nil && h.calls.Err() == nil {
 			if code, _ := closeFor(err); code == 0 {
 				h.count.storeErrors.Add(1)
-				h.parked.add(h, s, err)
+				if h.parked.add(s) {
+					h.logAway(s, err)
+				}
 				return
 			}
 			h.cfg.Log.Warn("session not released", "host", s.peer, "session", s.epoch, "err", err)
 		}
 	}
+	h.mu.Lock()
+	h.held--
+	h.mu.Unlock()
 	h.wg.Done()
 }
 

@@ -50,6 +50,31 @@ func TestManyGoBack(t *testing.T) {
 	})
 }
 
+// TestNotStartedGoesBack: what was cancelled before its start is told again to a store that lost its end, by the next agent too.
+func TestNotStartedGoesBack(t *testing.T) {
+	bubble(t, func(t *testing.T, g *gate) {
+		g.loseNext = "answer"
+		id := g.submit("out:x")
+		g.connect()
+		synctest.Wait()
+		g.cut()
+		before := g.jobs[id].Held
+		g.cancel(id)
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Cancelled, "")
+		g.restart()
+		g.set(func() { g.jobs[id].Held = before })
+		if before.State != queue.Accepted {
+			t.Fatal(before.State)
+		}
+		g.connect()
+		synctest.Wait()
+		g.is(id, queue.Cancelled, "")
+		g.started(id, 0)
+	})
+}
+
 // TestHelloIsBounded: it fits a frame, names what runs first, and proves nothing about what it doesn't name.
 func TestHelloIsBounded(t *testing.T) {
 	const many = wire.MaxInHand + 100

@@ -21,7 +21,7 @@ func (a *Agent) recover() {
 		case entry.SettledAt > 0:
 			// No later than now: the clock may have been set back since.
 			until := time.UnixMilli(min(entry.SettledAt, time.Now().UnixMilli())).Add(a.cfg.Keep)
-			if entry.StartedAt > 0 && time.Now().Before(until) {
+			if time.Now().Before(until) {
 				a.keep(entry.Execution, a.diskUse(entry), until)
 			} else {
 				a.remove(entry.Execution)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"zombiezen.com/go/sqlite"
+
+	"github.com/rexgate/rexgate/queue"
 )
 
 // SetMaxBytes bounds the store anew.
@@ -26,4 +28,19 @@ func (s *Store) Count(t testing.TB, table string) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// SpoilState makes a state byte that is kept in memory wrong.
+func (s *Store) SpoilState(t testing.TB, job queue.JobID, ordinal int, state queue.State) {
+	t.Helper()
+	var n int64
+	if err := s.read(context.Background(), func(c *sqlite.Conn) error {
+		_, err := one(c, func(st *sqlite.Stmt) { n = st.ColumnInt64(0) }, `SELECT n FROM job WHERE id = ?`, job)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.states.mu.Lock()
+	defer s.states.mu.Unlock()
+	s.states.jobs[n].states[ordinal] = byte(state)
 }

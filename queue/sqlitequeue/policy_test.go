@@ -112,6 +112,11 @@ func TestNewestGoes(t *testing.T) {
 	if j, err := s.Job(t.Context(), older); err != nil || j.Spec.SupersedeKey != "k" {
 		t.Errorf("the older job: %+v, %v", j, err)
 	}
+	for range 2 {
+		if lines, err := s.Reconcile(t.Context(), 10); len(lines) != 0 || err != nil {
+			t.Errorf("Reconcile after the newer job is removed: %q, %v", lines, err)
+		}
+	}
 	for _, id := range []queue.JobID{older, other} {
 		if _, err := s.Cancel(t.Context(), id, nil, "ann"); err != nil {
 			t.Fatal(err)
@@ -152,7 +157,14 @@ func TestReconcileNewest(t *testing.T) {
 	if got := s.ask(t, `SELECT count(*) FROM newest_jobs WHERE job = '`+string(newer)+`'`); got != "3" {
 		t.Errorf("the newest on %s hosts", got)
 	}
-	s.exec(t, `UPDATE execution SET state = 'q', turn = 100, wake_at = 99999999999999, finished_at = NULL WHERE host = 1 AND id < 2097152`)
+	s.exec(t, `DELETE FROM newest WHERE host IN (SELECT n FROM host WHERE id <> 'h0')`)
+	if got, want := reconcile(), "job "+string(newer)+": on 2 hosts it was missing as the newest of its key"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := s.ask(t, `SELECT count(*) FROM newest_jobs WHERE job = '`+string(newer)+`'`); got != "3" {
+		t.Errorf("once missing, the newest on %s hosts", got)
+	}
+	s.exec(t, `UPDATE execution SET state = 'q', turn = 100, wake_at = deliver_until, finished_at = NULL WHERE host = 1 AND id < 2097152`)
 	// Two counters, the job's end, and the execution itself: all of one repair.
 	if got := reconcile(); !strings.Contains(got, "job "+string(older)+": 1 executions waited though a newer job of their key was released") || strings.Count(got, "\n") != 3 {
 		t.Errorf("%q", got)

@@ -9,10 +9,11 @@ import (
 	"github.com/rexgate/rexgate/queue"
 )
 
-// misplaced finds executions of a job whose place in queue and deadlines
-// isn't that of their state.
+// misplaced finds executions x whose place in queue and deadlines isn't that of their state, which row.places gives. What is
+// queued has its turn, or waits for its job's not_before, until a sweep after that. lapse_at follows from no record.
 const misplaced = `CASE
-	WHEN state = 'q' THEN turn IS NULL OR turn < 0 OR wake_at IS NULL OR lapse_at IS NOT NULL
+	WHEN state = 'q' THEN lapse_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM job m WHERE m.n = x.id >> 20
+		AND ((turn, wake_at) IS (100 - m.priority, deliver_until) OR (turn, wake_at) IS (m.not_before, m.not_before) AND turn IS NOT NULL))
 	WHEN state IN ('l', 'a', 'r') THEN turn IS NOT -1 OR wake_at IS NOT NULL OR lapse_at IS NULL
 	ELSE turn IS NOT NULL OR wake_at IS NOT NULL OR lapse_at IS NOT NULL END`
 
@@ -23,13 +24,16 @@ func (s *Store) Reconcile(ctx context.Context, budget int) (repairs []string, er
 	for range max(budget, 0) {
 		var job int64
 		var found []string
+		var suspects []int64
 		err := s.snapshot(ctx, func(c *sqlite.Conn) error {
 			ok, err := one(c, func(st *sqlite.Stmt) { job = st.ColumnInt64(0) }, `SELECT n FROM job WHERE n > ? AND visible = 1 ORDER BY n LIMIT 1`, s.reconcileAfter.Load())
 			if err != nil || !ok {
 				job = 0
 				return err
 			}
-			found, err = differences(c, job)
+			if found, err = differences(c, job); err == nil {
+				suspects, err = s.states.suspects(c, job)
+			}
 			return err
 		})
 		if err != nil {
@@ -39,17 +43,24 @@ func (s *Store) Reconcile(ctx context.Context, budget int) (repairs []string, er
 		if job == 0 {
 			return repairs, nil
 		}
-		if len(found) == 0 {
+		if len(found) == 0 && len(suspects) == 0 {
 			continue
 		}
 		err = s.write(ctx, maxWeight, func(t *tx) error {
 			if err := t.flush(); err != nil { // the counters as of now
 				return err
 			}
-			if found, err = differences(t.c, job); err != nil || len(found) == 0 {
+			if found, err = differences(t.c, job); err == nil && len(found) > 0 {
+				err = t.repair(job)
+			}
+			if err != nil {
 				return err
 			}
-			return t.repair(job)
+			line, err := s.states.repair(t, job, suspects)
+			if line != "" {
+				found = append(found, line)
+			}
+			return err
 		})
 		if err != nil {
 			return repairs, err
@@ -83,7 +94,7 @@ func differences(c *sqlite.Conn, job int64) (lines []string, err error) {
 		real[colState(st, 0)] = st.ColumnInt(1)
 		wrong += st.ColumnInt(2)
 		return nil
-	}, `SELECT state, count(*), total(`+misplaced+`) FROM execution WHERE id BETWEEN ? AND ? GROUP BY state`, firstID(job), lastID(job)); err != nil {
+	}, `SELECT state, count(*), total(`+misplaced+`) FROM execution x WHERE id BETWEEN ? AND ? GROUP BY state`, firstID(job), lastID(job)); err != nil {
 		return nil, err
 	}
 	for _, state := range queue.States() {
@@ -138,24 +149,32 @@ const outputSums = `SELECT x.id, coalesce(o.out, 0), coalesce(o.err, 0), coalesc
 	AND (coalesce(o.out, 0) <> coalesce(x.stdout, 0) OR coalesce(o.err, 0) <> coalesce(x.stderr, 0))`
 
 // newestWrong finds executions of a job that were released, where the newest job of its key on the host is said to be
-// an older one, or where they wait though it is a newer one.
+// an older one, or where they wait though it is a newer one, or though there is none. None is right once retention has
+// removed the newest: only what still waits tells that none can have been.
 const newestWrong = `SELECT x.id, h.id, o.id, (o.created_at, o.id) > (j.created_at, j.id) AS newer
-	FROM job j JOIN execution x ON x.id BETWEEN ?2 AND ?3 JOIN newest n ON n.supersede_key = j.supersede_key AND n.host = x.host
-	JOIN job o ON o.n = n.job JOIN host h ON h.n = x.host
-	WHERE j.n = ?1 AND x.released_at IS NOT NULL AND o.n <> j.n AND (NOT newer OR x.state = 'q')`
+	FROM job j JOIN execution x ON x.id BETWEEN ?2 AND ?3 JOIN host h ON h.n = x.host
+	LEFT JOIN newest n ON n.supersede_key = j.supersede_key AND n.host = x.host LEFT JOIN job o ON o.n = n.job
+	WHERE j.n = ?1 AND j.supersede_key IS NOT NULL AND x.released_at IS NOT NULL AND o.n IS NOT j.n
+	AND CASE WHEN o.n IS NULL THEN x.state = 'q' OR x.state = 'l' AND x.cancelled_at IS NULL ELSE NOT newer OR x.state = 'q' END`
 
 func newestDifferences(c *sqlite.Conn, job int64, note func(string, ...any)) error {
-	older, waiting := 0, 0
+	older, waiting, missing := 0, 0, 0
 	err := query(c, func(st *sqlite.Stmt) error {
-		if st.ColumnBool(3) {
+		switch {
+		case st.ColumnIsNull(2):
+			missing++
+		case st.ColumnBool(3):
 			waiting++
-		} else {
+		default:
 			older++
 		}
 		return nil
 	}, newestWrong, job, firstID(job), lastID(job))
 	if older > 0 {
 		note("on %d hosts an older job was taken as the newest of its key", older)
+	}
+	if missing > 0 {
+		note("on %d hosts it was missing as the newest of its key", missing)
 	}
 	if waiting > 0 {
 		note("%d executions waited though a newer job of their key was released", waiting)
@@ -185,7 +204,7 @@ func (t *tx) repairNewest(job int64) error {
 		if x.newer {
 			err = t.withdraw(r, queue.WhySuperseded(x.other))
 		} else {
-			_, err = t.exec(`UPDATE newest SET job = ? WHERE supersede_key = ? AND host = ?`, job, r.job.key, r.host)
+			_, err = t.exec(`INSERT OR REPLACE INTO newest VALUES (?, ?, ?)`, r.job.key, r.host, job)
 		}
 		if err != nil {
 			return err

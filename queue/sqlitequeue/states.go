@@ -194,10 +194,11 @@ func (s *Store) States(ctx context.Context, job queue.JobID) ([]byte, error) {
 func (s *Store) readStates(ctx context.Context, job int64, spans []span) (got [][]byte, err error) {
 	err = s.snapshot(ctx, func(c *sqlite.Conn) error {
 		for _, r := range spans {
-			if _, err := one(c, func(st *sqlite.Stmt) { got = append(got, colBytes(st, 0)) },
-				`SELECT group_concat(state, '') FROM (SELECT state FROM execution WHERE id BETWEEN ? AND ? ORDER BY id)`, firstID(job)+r.from, firstID(job)+r.to); err != nil {
+			b, err := storedStates(c, job, r)
+			if err != nil {
 				return err
 			}
+			got = append(got, b)
 		}
 		return nil
 	})
@@ -205,4 +206,10 @@ func (s *Store) readStates(ctx context.Context, job int64, spans []span) (got []
 		return nil, err
 	}
 	return got, nil
+}
+
+func storedStates(c *sqlite.Conn, job int64, r span) (states []byte, err error) {
+	_, err = one(c, func(st *sqlite.Stmt) { states = colBytes(st, 0) },
+		`SELECT group_concat(state, '') FROM (SELECT state FROM execution WHERE id BETWEEN ? AND ? ORDER BY id)`, firstID(job)+r.from, firstID(job)+r.to)
+	return states, err
 }

@@ -76,3 +76,84 @@ func TestStatesFollow(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestReconcileStates makes bytes in memory wrong: they are repaired, and said to be; and while executions move, none is.
+func TestReconcileStates(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, sqlitequeue.Options{Path: filepath.Join(t.TempDir(), "store.db")})
+	const hosts = 40
+	var targets []queue.Target
+	for i := range hosts {
+		h, err := s.Enroll(ctx, queue.Enrollment{Host: queue.HostID(fmt.Sprintf("h%03d", i))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		targets = append(targets, queue.Target{Host: h.ID, Incarnation: h.Incarnation})
+	}
+	job := submitTo(t, s, targets...)
+	states := func() string {
+		t.Helper()
+		b, err := s.States(ctx, job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	reconcile := func() (all []string) {
+		t.Helper()
+		for range 2 { // the second goes on from the end
+			lines, err := s.Reconcile(ctx, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, lines...)
+		}
+		return all
+	}
+	whole := states()
+	s.SpoilState(t, job, 3, queue.Running)
+	s.SpoilState(t, job, 5, queue.Lost)
+	if states() == whole {
+		t.Fatal("nothing was spoilt")
+	}
+	want := "job " + string(job) + ": 2 state bytes in memory were wrong: that of execution 3 was r, is p"
+	if got := reconcile(); len(got) != 1 || got[0] != want {
+		t.Errorf("repairs %q, want %q", got, want)
+	}
+	if got := states(); got != whole {
+		t.Errorf("states %s, want %s", got, whole)
+	}
+	if got := reconcile(); len(got) != 0 {
+		t.Errorf("again: %q", got)
+	}
+
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range hosts {
+			if _, err := s.Expand(ctx, job, "test", 1); err != nil {
+				t.Error(err)
+			}
+			states()
+		}
+	})
+	for _, h := range targets[:hosts/2] {
+		wg.Go(func() {
+			if _, err := s.Cancel(ctx, job, []queue.HostID{h.Host}, "ann"); err != nil {
+				t.Error(err)
+			}
+			states()
+		})
+	}
+	moved := make(chan struct{})
+	go func() { wg.Wait(); close(moved) }()
+	for done := false; !done; {
+		select {
+		case <-moved:
+			done = true
+		default:
+		}
+		if got := reconcile(); len(got) != 0 {
+			t.Errorf("while executions move: %q", got)
+		}
+	}
+}

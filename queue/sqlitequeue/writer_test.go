@@ -245,6 +245,8 @@ func TestReconcile(t *testing.T) {
 		{`UPDATE progress SET output_bytes = 3`, "bytes of output were 3, are 11"},
 		{`UPDATE execution SET turn = NULL WHERE state = 'q'`, "2 executions had a wrong place"},
 		{`UPDATE execution SET wake_at = NULL WHERE state = 'q'`, "2 executions had a wrong place"},
+		{`UPDATE execution SET wake_at = wake_at + 1 WHERE state = 'q'`, "2 executions had a wrong place"},
+		{`UPDATE execution SET turn = turn + 1 WHERE state = 'q'`, "2 executions had a wrong place"},
 		{`UPDATE execution SET lapse_at = NULL, turn = 5 WHERE state = 'r'`, "1 executions had a wrong place"},
 		{`UPDATE execution SET turn = 5, wake_at = 1 WHERE state = 'p'`, "1 executions had a wrong place"},
 		{`DELETE FROM output WHERE seq = 3`, "execution 0 has 5 bytes of stdout and 0 of stderr, said 5 and 6"},

@@ -123,15 +123,25 @@ func (d *disk) again() error {
 	if err := d.unmount(); err != nil {
 		return err
 	}
-	return d.mount()
+	if err := d.mount(); err != nil {
+		return err
+	}
+	// Where what filled it was there when it was synced last, it is there again.
+	if err := os.Remove(filepath.Join(d.dir, filler)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
+
+// filler is the file that leaves no room.
+const filler = "filler"
 
 // fill leaves no room, and gives a function that takes that back.
 func (d *disk) fill() (undo func() error, err error) { return fill(d.dir) }
 
 // fill leaves no room on the file system of a directory.
 func fill(dir string) (undo func() error, err error) {
-	file := filepath.Join(dir, "filler")
+	file := filepath.Join(dir, filler)
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package faults
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestScheduleFollowsFromItsSeed draws two schedules of one seed, and one of another.
@@ -191,5 +194,34 @@ func TestRedisAgain(t *testing.T) {
 	}
 	if _, err := redisDo(n.addr, "PING"); err != nil || n.pid() == first {
 		t.Errorf("one that was about to end: pid %d, then %d; %v", first, n.pid(), err)
+	}
+}
+
+// TestDiskHasRoomAgain takes back that a disk is full, and has it lose its power before that is synced.
+func TestDiskHasRoomAgain(t *testing.T) {
+	dir := directory(t, "disk")
+	if !disks(t, dir) {
+		t.Skip("no file systems can be made here")
+	}
+	d, err := newDisk(filepath.Join(dir, "a.img"), filepath.Join(dir, "a"), 64<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.drop()
+	undo, err := d.fill()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(d.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = unix.Syncfs(int(f.Fd()))
+	f.Close()
+	if err := errors.Join(err, undo(), d.fail(), d.again()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(d.dir, "file"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Error(err)
 	}
 }

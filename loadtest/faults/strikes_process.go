@@ -42,7 +42,7 @@ func supervisor(s syscall.Signal) func(context.Context, *run, fault, victim) (fu
 			r.load.rush(short, v.hosts, Plan{Lines: 6, Pad: 4, Every: 2, Pause: 200}) //nolint:errcheck // another fault may be in the way
 			cancel()
 		}
-		for range 100 {
+		for range 300 { // other faults may hold it up
 			if len(pids) > 0 {
 				break
 			}

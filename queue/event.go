@@ -47,6 +47,7 @@ type HostEvents struct {
 	Host        HostID
 	Incarnation int64
 	Generation  string // of the host's journal
+	Session     int64  // by which they came; 0 = any
 	Events      []Event
 }
 

@@ -186,7 +186,9 @@ type Sessions interface {
 	// order of first mention; [Held.Record] is what it does to each. Events at or below what is stored are acknowledged
 	// again (a gap counts by its Seq); events beyond the next are not applied. An event for an execution
 	// of another host gives Forbidden, one that Event.Validate refuses Invalid, and nothing of the batch is applied. Events
-	// under an incarnation that isn't the host's give Superseded, a revoked host Forbidden, an unknown or deleted one NotFound. Event 1, accepted or rejected,
+	// under an incarnation that isn't the host's give Superseded, and so do those of a Session before the host's current one: they may have waited while the
+	// host lost its power, and what it remembers since may go on differently under the same numbers; what counts is sent again. A revoked host gives Forbidden,
+	// an unknown or deleted one NotFound. Event 1, accepted or rejected,
 	// is checked against the lease token, and only it; afterwards the generation fences.
 	//
 	// accepted is stored once: from a flagged lease, or past DeliverUntil, it ends the execution and gives

@@ -83,7 +83,7 @@ func (h *Hub) Record(ctx context.Context, peer Peer, session int64, events []wir
 	if err != nil {
 		return nil, err
 	}
-	acks, finished, err := h.record(ctx, queue.HostEvents{Host: peer.Host, Incarnation: peer.Incarnation, Generation: gen, Events: qe})
+	acks, finished, err := h.record(ctx, queue.HostEvents{Host: peer.Host, Incarnation: peer.Incarnation, Generation: gen, Session: session, Events: qe})
 	if err != nil {
 		return nil, err
 	}

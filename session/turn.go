@@ -170,7 +170,7 @@ func (h *Hub) recordRun(s *Session, b *batch, out []wire.Message) ([]wire.Messag
 		n++
 	}
 	acks, finished, err := h.record(h.deadlines.get(), queue.HostEvents{
-		Host: s.peer, Incarnation: s.incarnation, Generation: s.generation, Events: events,
+		Host: s.peer, Incarnation: s.incarnation, Generation: s.generation, Session: s.epoch, Events: events,
 	})
 	if err != nil {
 		return out, err

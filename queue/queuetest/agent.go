@@ -113,7 +113,7 @@ func (a *agent) none() {
 // tryRecord reports events of this host, the error included.
 func (a *agent) tryRecord(events ...queue.Event) ([]queue.Ack, error) {
 	return a.e.s.Record(a.e.ctx, queue.HostEvents{
-		Host: a.claim.Host, Incarnation: a.claim.Incarnation, Generation: a.claim.Generation, Events: events,
+		Host: a.claim.Host, Incarnation: a.claim.Incarnation, Generation: a.claim.Generation, Session: a.session, Events: events,
 	})
 }
 

@@ -243,6 +243,9 @@ func (e *env) contend(host queue.HostID, g *goes) {
 				continue
 			}
 			acks, err := a.tryRecord(queue.Event{Execution: d.Execution.ID(), Seq: 1, Kind: queue.EventAccepted, At: f.Now, Token: d.Token, Position: d.N})
+			if queue.CodeOf(err) == queue.Superseded {
+				continue
+			}
 			if err != nil {
 				e.Errorf("Record: %v", err)
 				continue
@@ -251,7 +254,14 @@ func (e *env) contend(host queue.HostID, g *goes) {
 				continue
 			}
 			g.add(d.Execution.ID(), d.Token)
-			if _, err := a.tryRecord(queue.Event{Execution: d.Execution.ID(), Seq: 2, Kind: queue.EventFinished, At: f.Now, Outcome: queue.Failed}); err != nil {
+			_, err = a.tryRecord(queue.Event{Execution: d.Execution.ID(), Seq: 2, Kind: queue.EventFinished, At: f.Now, Outcome: queue.Failed})
+			for queue.CodeOf(err) == queue.Superseded { // it is sent again by the next session
+				if c, err = e.s.Claim(e.ctx, a.claim); err == nil {
+					a.session, a.n = c.Session, c.N
+					_, err = a.tryRecord(queue.Event{Execution: d.Execution.ID(), Seq: 2, Kind: queue.EventFinished, At: f.Now, Outcome: queue.Failed})
+				}
+			}
+			if err != nil {
 				e.Errorf("Record: %v", err)
 			}
 		}

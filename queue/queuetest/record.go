@@ -152,6 +152,22 @@ func recordScenarios() []scenario {
 			e.code(err, queue.Superseded, "Record under an older incarnation")
 			e.want(job, "h", queue.Lost)
 		}},
+		{name: "what waited behind a session that was superseded", run: func(e *env) {
+			a, d, job := e.taken("h")
+			a.says("3 go", a.accepted(d), a.started(d), a.output(d, 3, queue.Stdout, "one\n"))
+			waits := []queue.Event{a.output(d, 4, queue.Stdout, "two\n"), a.output(d, 5, queue.Stdout, "three\n")}
+			// Its power is gone, and what it hadn't synced: it ends the execution after what it remembers.
+			after := e.agent("h", inHand(queue.InHand{Execution: d.Execution.ID(), Token: d.Token, Seq: 4}))
+			_, err := a.tryRecord(waits...)
+			e.code(err, queue.Superseded, "events of the session before, before")
+			after.says("4", after.finished(d, 4, queue.Lost))
+			_, err = a.tryRecord(waits...)
+			e.code(err, queue.Superseded, "events of the session before, after")
+			e.want(job, "h", queue.Lost)
+			if out := e.read(job, "h", queue.Stdout); string(out) != "one\n" {
+				e.Errorf("output %q", out)
+			}
+		}},
 		{name: "cancel races with accepted", run: func(e *env) {
 			a, d, job := e.taken("h")
 			same(e, "Cancel of a leased one", e.cancel(job), queue.Cancellation{Asked: 1})

@@ -60,7 +60,7 @@ func (s *Store) recordUsual(ctx context.Context, h *queue.HostEvents, p int, eve
 	if events[len(events)-1].Kind != queue.EventFinished {
 		keys = nil // it won't be looked at
 	}
-	b.array(6).str(string(h.Host)).int(int64(len(keys))).int(h.Incarnation).str(h.Generation)
+	b.array(7).str(string(h.Host)).int(int64(len(keys))).int(h.Incarnation).str(h.Generation).int(h.Session)
 	if !packSummary(&b, events) {
 		return nil, nil
 	}
@@ -73,7 +73,7 @@ func (s *Store) recordAll(ctx context.Context, h *queue.HostEvents, p int, order
 	keys := make([]string, 1, 1+len(order))
 	keys[0] = s.k.queue(p, h.Host)
 	var b packer
-	b.array(5 + 2*len(order)).str(string(h.Host)).int(int64(1 + len(order))).int(h.Incarnation).str(h.Generation).bool(false)
+	b.array(6 + 2*len(order)).str(string(h.Host)).int(int64(1 + len(order))).int(h.Incarnation).str(h.Generation).int(h.Session).bool(false)
 	for i, id := range order {
 		job, _, err := id.Split()
 		if err != nil {

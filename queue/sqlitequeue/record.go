@@ -24,6 +24,8 @@ func (s *Store) Record(ctx context.Context, h queue.HostEvents) (acks []queue.Ac
 			return supersededError(h.Host, p.incarnation, h.Incarnation)
 		case p.revoked:
 			return revokedError(h.Host)
+		case h.Session != 0 && h.Session < p.epoch:
+			return queue.Errorf(queue.Superseded, "host %s: session %d was superseded by %d", h.Host, h.Session, p.epoch)
 		}
 		for _, b := range batches {
 			ack, err := t.record(p, b, h.Generation)

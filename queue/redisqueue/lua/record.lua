@@ -1,7 +1,7 @@
 -- record.lua: stores events of one host, as queue.Held.Record does.
 --
 -- KEYS: for each call q:<host>, then o:<host>/<job> of each execution named; with a summary q:<host> if it finished
--- ARGV: calls (see every): host, number of keys, incarnation, generation, false, then job, events of each execution
+-- ARGV: calls (see every): host, number of keys, incarnation, generation, session or 0, false, then job, events of each execution
 --   named. An event is { seq, kind, ... }: "a" token, position; "j" token, reason, at; "s";
 --   "o" stream, bytes, chunk; "g" through, bytes, chunk; "f" outcome, exit, signal, reason, at, dropped.
 --   Or a summary instead of false, and then the job: see quick().
@@ -163,7 +163,7 @@ local function record(x, events, key, generation)
 end
 
 local function needs(c, q, fields, seen)
-  for i = 6, #c, 2 do need(fields, seen, c[1], c[i]) end
+  for i = 7, #c, 2 do need(fields, seen, c[1], c[i]) end
 end
 
 local function one(c, h, at)
@@ -171,12 +171,13 @@ local function one(c, h, at)
   if not o or o[O_DELETED] == 1 then return { 'fail', 'not_found', 'no such host' } end
   if o[O_REVOKED] == 1 then return { 'fail', 'forbidden', 'the host is revoked' } end
   if o[O_INC] ~= c[3] then return { 'fail', 'superseded', 'the incarnation is ' .. o[O_INC] } end
-  if c[5] then return { 'again' } end
+  if c[5] ~= 0 and c[5] < o[O_EPOCH] then return { 'fail', 'superseded', 'session ' .. text_of(c[5]) .. ' was superseded' } end
+  if c[6] then return { 'again' } end
   local acks = {}
-  for i = 6, #c, 2 do
+  for i = 7, #c, 2 do
     local x, events = load(c[i], h), c[i + 1]
     if x then
-      acks[#acks + 1] = record(x, events, KEYS[at + (i - 4) / 2], c[4])
+      acks[#acks + 1] = record(x, events, KEYS[at + (i - 5) / 2], c[4])
     else
       acks[#acks + 1] = { 0, 'forget', job(c[i]) and 'stale_token' or 'unknown' } -- as in claim.lua
     end
@@ -189,12 +190,12 @@ end
 -- the first is accepted), position, stdout, stderr, chunks, outcome, exit, signal, reason, at }, and ends with the last
 -- that there is: a token alone is accepted, no outcome is not finished.
 local function quick(c, q)
-  local sum, v, id = c[5], own_read[c[1]], c[6]
+  local sum, v, id = c[6], own_read[c[1]], c[7]
   if not sum or not v then return nil end
-  local _, inc, revoked, deleted = unmsg_first(v, 3)
+  local _, inc, revoked, deleted, _, epoch = unmsg_first(v, 5)
   local key = c[1] .. '/' .. id
   local before, j = d_read[key], job(id)
-  if not before or not j or inc ~= c[3] or revoked + deleted ~= 0 then return nil end
+  if not before or not j or inc ~= c[3] or revoked + deleted ~= 0 or c[5] ~= 0 and c[5] < epoch then return nil end
   local was, idx, at, wait, released, till, leased, deliveries, msg, session, token, accepted, gen, pos, stored, started,
     finished, exit, signal, reason, ended_at, out, err, inline, more = unmsg(before)
   if more or at ~= inc or sum[1] ~= (stored or 0) + 1 then return nil end

@@ -38,3 +38,12 @@ func (s *Store) CloseReleased(ctx context.Context, id queue.JobID) error {
 	_, err = s.closeReleased(ctx, info, commit)
 	return err
 }
+
+// Bound is what a job goes through before it is opened again.
+func (s *Store) Bound(ctx context.Context, id queue.JobID) error {
+	info, err := s.info(ctx, id)
+	if err != nil {
+		return err
+	}
+	return s.bound(ctx, info)
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rexgate/rexgate/queue"
@@ -191,6 +192,9 @@ func (s *Store) keptTargets(ctx context.Context, info *jobInfo, p int) ([]queue.
 		return nil, failed("targets", err)
 	}
 	t, err := decodeTargets(v)
+	if err == nil && len(t) != info.counts[p] {
+		err = fmt.Errorf("partition %d has %d of %d of job %s", p, len(t), info.counts[p], info.job.ID)
+	}
 	if err != nil {
 		return nil, failed("targets", err)
 	}

@@ -133,6 +133,17 @@ func TestPartLost(t *testing.T) {
 			f.expand(id)
 			f.repairedOnce(line)
 		},
+		"while the job is opened again": func(t *testing.T, f *fleet, c *clock, was *partKeys, id queue.JobID) {
+			f.expand(id)
+			was.back()
+			f.must(f.s.Bound(f.ctx, id))
+			f.expand(id)
+			if n := f.counters(id); n.Total() != 6 {
+				t.Errorf("counters: %v", n)
+			}
+			f.repairedOnce(line)
+			f.expand(id)
+		},
 		"met by Job": func(t *testing.T, f *fleet, c *clock, was *partKeys, id queue.JobID) {
 			f.expand(id)
 			was.back()

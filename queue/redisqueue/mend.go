@@ -178,12 +178,7 @@ func (s *Store) unclose(ctx context.Context, info *jobInfo) error {
 	if planned == 0 {
 		return nil
 	}
-	var calls []*call
-	for _, p := range info.parts() {
-		calls = append(calls, &call{sc: s.sc.restore, keys: []string{s.k.part(p, "d"), s.k.targets(p, id)},
-			args: []any{string(id), "", "", "", info.counts[p], micros(info.limit())}})
-	}
-	if err := s.runAll(ctx, calls); err != nil {
+	if err := s.bound(ctx, info); err != nil {
 		return err
 	}
 	news, err := s.reopen(ctx, id)
@@ -192,6 +187,16 @@ func (s *Store) unclose(ctx context.Context, info *jobInfo) error {
 			id, planned, info.limit().Format(time.RFC3339)))
 	}
 	return err
+}
+
+// bound has no planned execution of a job delivered after its limit. What a failover has taken is left to whoever meets it.
+func (s *Store) bound(ctx context.Context, info *jobInfo) error {
+	var calls []*call
+	for _, p := range info.parts() {
+		calls = append(calls, &call{sc: s.sc.restore, keys: []string{s.k.part(p, "d"), s.k.targets(p, info.job.ID)},
+			args: []any{string(info.job.ID), "", "", "", info.counts[p], micros(info.limit())}})
+	}
+	return s.runAll(ctx, calls)
 }
 
 // dismiss removes a job whose script is lost, or the copy of its targets with a partition's own. It gives NotFound, unless

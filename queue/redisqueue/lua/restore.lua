@@ -2,19 +2,21 @@
 -- which it has lost the release, bounds until when they may be delivered.
 --
 -- KEYS: 1 d, 2 jt:<job>
--- ARGV: 1 job, 2 fixed part, 3 moving part, 4 targets, 5 how many, 6 the bound, or "" to leave what is there
+-- ARGV: 1 job, 2 fixed part, 3 moving part, 4 targets; or "", "", "" to write nothing anew, 5 how many, 6 the bound, or "" to
+--       leave what is there
 -- Returns: "lost" if it was missing; "bound" if the bound was set; "there"
 
 local d, id, n = KEYS[1], ARGV[1], tonumber(ARGV[5])
 local have = call('HMGET', d, 's' .. id, 'c' .. id)
 local there = call('EXISTS', KEYS[2])
+if ARGV[4] == '' and (not have[1] or not have[2]) then return 'lost' end
 if have[1] and have[2] then
   local c, answer = { unmsg(have[2]) }, 'there'
   if ARGV[6] ~= '' and c[C_CURSOR] < n and not c[C_LIMIT] then
     c[C_LIMIT], answer = tonumber(ARGV[6]), 'bound'
     call('HSET', d, 'c' .. id, packed(c))
   end
-  if there == 0 then
+  if there == 0 and ARGV[4] ~= '' then
     answer = 'lost'
     call('SET', KEYS[2], ARGV[4])
   end

@@ -225,3 +225,49 @@ func TestDiskHasRoomAgain(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRedisIsWholeAgain cuts a transaction in its middle: what is left of it isn't there after the next start, nor after the one after that.
+func TestRedisIsWholeAgain(t *testing.T) {
+	w := &world{cfg: Config{Dir: t.TempDir(), RedisServer: need(t, "redis-server")}, logs: t.TempDir()}
+	n, err := newRedisNode(w, "redis")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.kill()
+	if err := n.up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	do := func(args ...string) string {
+		s, err := redisDo(n.addr, args...)
+		if err != nil {
+			t.Fatal(args, err)
+		}
+		return s
+	}
+	do("EVAL", "redis.call('SET', 'a', 1) redis.call('SET', 'b', 1)", "0")
+	whole, err := n.written()
+	if err != nil {
+		t.Fatal(err)
+	}
+	do("EVAL", "redis.call('SET', 'a', 2) redis.call('SET', 'b', 'two')", "0")
+	file, err := n.aof()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := whole + int64(bytes.Index(text[whole:], []byte("two")))
+	if err := errors.Join(n.lose(half), n.up(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	do("EVAL", "redis.call('SET', 'c', 1) redis.call('SET', 'd', 1)", "0")
+	n.kill()
+	if err := n.up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := do("MGET", "a", "b", "c", "d"); got != "*4\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n1\r\n" {
+		t.Errorf("%q", got)
+	}
+}

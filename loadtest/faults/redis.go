@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -151,12 +152,13 @@ func (p *redisPair) close() {
 
 // up starts it, and waits until it has loaded its data.
 func (r *redisNode) up(ctx context.Context) error {
+	said := size(r.log)
 	if err := r.start(); err != nil {
 		return err
 	}
 	for {
 		if _, err := redisDo(r.addr, "PING"); err == nil {
-			return nil
+			return r.whole(ctx, said)
 		}
 		if !r.running() {
 			return fmt.Errorf("%s ended at its start: %w: %s", r.name, errOr(r.ended()), lastLine(r.log))
@@ -165,6 +167,38 @@ func (r *redisNode) up(ctx context.Context) error {
 			return fmt.Errorf("%s isn't ready: %w", r.name, err)
 		}
 	}
+}
+
+// whole has the append-only file written anew where its end was cut off at this start: redis-server 7.0 cuts in the middle of a
+// transaction, of which the next start then applies the first half, with what was appended to it.
+func (r *redisNode) whole(ctx context.Context, said int64) error {
+	text, err := os.ReadFile(r.log)
+	if err != nil || !bytes.Contains(text[min(said, int64(len(text))):], []byte("Truncating the AOF")) {
+		return err
+	}
+	if _, err := redisDo(r.addr, "BGREWRITEAOF"); err != nil {
+		return err
+	}
+	for {
+		s, err := redisDo(r.addr, "INFO", "persistence")
+		if err != nil {
+			return err
+		}
+		if strings.Contains(s, "aof_rewrite_in_progress:0") && strings.Contains(s, "aof_rewrite_scheduled:0") {
+			return nil
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func size(file string) int64 {
+	info, err := os.Stat(file)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // again starts it if it has ended, or is about to: who answers hasn't met what made it end.

@@ -50,6 +50,12 @@ func (c *checker) mayCancel(o *order, x *queue.Execution) bool {
 		// The newer one may have gone in a failover, with what it did.
 		return o.Key != "" && (newer == nil || newer.Key == o.Key && newer != o)
 	}
+	c.r.load.mu.Lock()
+	single := c.r.load.single[string(x.ID())]
+	c.r.load.mu.Unlock()
+	if single {
+		return true
+	}
 	const margin = 2 * time.Second // a record that went back and came again tells later times
 	c.r.load.meddled.mu.Lock()
 	defer c.r.load.meddled.mu.Unlock()

@@ -59,13 +59,14 @@ type load struct {
 
 	mu      sync.Mutex // guards the following
 	orders  []*order
-	drawn   int           // by next
-	ended   int           // executions
-	under   int           // executions of orders that aren't over
-	moved   time.Time     // when something ended
-	news    chan struct{} // closed and replaced when ended or under change
-	epoch   int           // raised by each failover: what was seen before proves nothing
-	windows []window      // of failovers
+	drawn   int             // by next
+	ended   int             // executions
+	under   int             // executions of orders that aren't over
+	moved   time.Time       // when something ended
+	news    chan struct{}   // closed and replaced when ended or under change
+	epoch   int             // raised by each failover: what was seen before proves nothing
+	windows []window        // of failovers
+	single  map[string]bool // executions that a fault cancelled, perhaps before their job's submit was answered
 	meddled meddling
 }
 
@@ -76,7 +77,7 @@ type window struct {
 }
 
 func newLoad(w *world, seed uint64, note func(violation)) *load {
-	return &load{w: w, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), note: note, news: make(chan struct{}), moved: time.Now(), meddled: meddling{labels: map[string][]relabel{}}}
+	return &load{w: w, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), note: note, news: make(chan struct{}), moved: time.Now(), single: map[string]bool{}, meddled: meddling{labels: map[string][]relabel{}}}
 }
 
 // next draws the next job.

@@ -137,6 +137,7 @@ func (l *load) cancel(o *order) {
 // cancelOne cancels one execution, for a fault. If that isn't answered soon, it may have been cancelled or not.
 func (l *load) cancelOne(ctx context.Context, f fault, job, host string) {
 	l.mu.Lock()
+	l.single[job+"."+host] = true
 	for _, o := range l.orders {
 		if o.ID == job && o.Cancel < 0 { // it may be cancelled from now on, and isn't once more
 			o.Cancel, o.cancelled = 0, true

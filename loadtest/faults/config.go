@@ -45,7 +45,8 @@ type Config struct {
 	Real  int // rexagents; 0 = 8
 	// Outstanding is how many executions are under way at most; 0 = five a host.
 	Outstanding int
-	// Patience bounds how long nothing may move before what hasn't ended is a violation; 0 = 2 minutes.
+	// Patience bounds how long nothing may move before what hasn't ended is a violation; 0 = 6 minutes: an agent that was refused again and again
+	// may pause for 5.
 	Patience time.Duration
 
 	Log io.Writer // gets lines; nil = none
@@ -74,7 +75,7 @@ func (c *Config) complete() error {
 	}
 	def(&c.Outstanding, 5*(c.Light+c.Real))
 	if c.Patience == 0 {
-		c.Patience = 2 * time.Minute
+		c.Patience = 6 * time.Minute
 	}
 	if c.Round == 0 {
 		c.Round = 5 * time.Minute

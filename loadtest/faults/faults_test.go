@@ -30,7 +30,7 @@ var (
 	reals   = flag.Int("faults.real", 0, "real hosts; 0 = as many as usual")
 	where   = flag.String("faults.dir", "", "directory that is kept; a fresh one, which is kept if a run fails, if empty")
 	race    = flag.Bool("faults.race", true, "build the programs with the race detector")
-	patient = flag.Duration("faults.patience", 0, "how long nothing may move before what hasn't ended is a violation; 0 = 2 minutes")
+	patient = flag.Duration("faults.patience", 0, "how long nothing may move before what hasn't ended is a violation; 0 = 6 minutes")
 	least   = flag.Int("faults.least", 0, "how often each kind is to have struck at least")
 )
 

@@ -64,8 +64,8 @@ func TestSupersedeScope(t *testing.T) {
 	if scope("ann", "") != "" {
 		t.Error("no key has a scope")
 	}
-	if scope("ann", "k") != scope("ann", "k") {
-		t.Error("one key, two scopes")
+	if one, two := scope("ann", "k"), scope("ann", "k"); one != two {
+		t.Errorf("one key, two scopes: %q, %q", one, two)
 	}
 	seen := map[string]string{}
 	for _, c := range [][2]string{{"ann", "k"}, {"bob", "k"}, {"ann", "K"}, {"annk", "k"}, {"an", "nk"}, {"", "annk"}} {

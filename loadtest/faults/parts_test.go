@@ -171,17 +171,23 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// TestRedisAgain has a server start again that is about to end, and leaves alone one that isn't.
-func TestRedisAgain(t *testing.T) {
+func startRedis(t *testing.T) *redisNode {
+	t.Helper()
 	w := &world{cfg: Config{Dir: t.TempDir(), RedisServer: need(t, "redis-server")}, logs: t.TempDir()}
 	n, err := newRedisNode(w, "redis")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer n.kill()
+	t.Cleanup(n.kill)
 	if err := n.up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	return n
+}
+
+// TestRedisAgain has a server start again that is about to end, and leaves alone one that isn't.
+func TestRedisAgain(t *testing.T) {
+	n := startRedis(t)
 	first := n.pid()
 	if err := n.again(t.Context()); err != nil || n.pid() != first {
 		t.Fatalf("one that lives: pid %d, then %d; %v", first, n.pid(), err)
@@ -228,15 +234,7 @@ func TestDiskHasRoomAgain(t *testing.T) {
 
 // TestRedisIsWholeAgain cuts a transaction in its middle: what is left of it isn't there after the next start, nor after the one after that.
 func TestRedisIsWholeAgain(t *testing.T) {
-	w := &world{cfg: Config{Dir: t.TempDir(), RedisServer: need(t, "redis-server")}, logs: t.TempDir()}
-	n, err := newRedisNode(w, "redis")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.kill()
-	if err := n.up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	n := startRedis(t)
 	do := func(args ...string) string {
 		s, err := redisDo(n.addr, args...)
 		if err != nil {

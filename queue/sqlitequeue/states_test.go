@@ -12,20 +12,26 @@ import (
 	"github.com/rexgate/rexgate/queue/sqlitequeue"
 )
 
+// enrolled gives n new hosts.
+func enrolled(t *testing.T, s *sqlitequeue.Store, n int) (targets []queue.Target) {
+	t.Helper()
+	for i := range n {
+		h, err := s.Enroll(t.Context(), queue.Enrollment{Host: queue.HostID(fmt.Sprintf("h%03d", i))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		targets = append(targets, queue.Target{Host: h.ID, Incarnation: h.Incarnation})
+	}
+	return targets
+}
+
 // TestStatesFollow asks for state bytes while they change: each answer has all
 // that was acknowledged before it was asked for, from many hosts at once.
 func TestStatesFollow(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, sqlitequeue.Options{Path: filepath.Join(t.TempDir(), "store.db")})
 	const hosts = 60
-	var targets []queue.Target
-	for i := range hosts {
-		h, err := s.Enroll(ctx, queue.Enrollment{Host: queue.HostID(fmt.Sprintf("h%03d", i))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		targets = append(targets, queue.Target{Host: h.ID, Incarnation: h.Incarnation})
-	}
+	targets := enrolled(t, s, hosts)
 	job := submitTo(t, s, targets...)
 	want := func(i int, state queue.State, after string) {
 		states, err := s.States(ctx, job)
@@ -82,14 +88,7 @@ func TestReconcileStates(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, sqlitequeue.Options{Path: filepath.Join(t.TempDir(), "store.db")})
 	const hosts = 40
-	var targets []queue.Target
-	for i := range hosts {
-		h, err := s.Enroll(ctx, queue.Enrollment{Host: queue.HostID(fmt.Sprintf("h%03d", i))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		targets = append(targets, queue.Target{Host: h.ID, Incarnation: h.Incarnation})
-	}
+	targets := enrolled(t, s, hosts)
 	job := submitTo(t, s, targets...)
 	states := func() string {
 		t.Helper()
